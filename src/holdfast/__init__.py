@@ -1,0 +1,1 @@
+"""Holdfast: sharded entities, durable jobs and truthful metrics for Python services."""

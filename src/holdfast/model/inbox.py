@@ -1,0 +1,59 @@
+"""What an inbox row's `body` holds, by its `kind`, and the codec of both."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from .job import JobRow
+from .message import MessageRow
+
+
+class InboxKind(enum.IntEnum):
+    MESSAGE = 1
+    JOB = 2
+    COMMAND = 3
+
+
+class Command(msgspec.Struct, frozen=True, array_like=True):
+    """A request to a shard's owner about live work: `cancel`, `replay`, `discard` of a job, or `cancel_timer`."""
+
+    verb: str
+    target: int
+    entity_type: str = ""
+    entity_id: str = ""
+    name: str = ""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_messages = msgspec.msgpack.Decoder(MessageRow)
+_jobs = msgspec.msgpack.Decoder(JobRow)
+_commands = msgspec.msgpack.Decoder(Command)
+
+Entry = MessageRow | JobRow | Command
+
+
+def encode_entry(entry: Entry) -> tuple[InboxKind, bytes]:
+    """The kind and body of an inbox row."""
+    match entry:
+        case MessageRow():
+            return InboxKind.MESSAGE, _encoder.encode(entry)
+        case JobRow():
+            return InboxKind.JOB, _encoder.encode(entry)
+        case Command():
+            return InboxKind.COMMAND, _encoder.encode(entry)
+
+
+def decode_entry(kind: int, body: bytes) -> Entry:
+    """What `encode_entry` made.
+
+    Raises msgspec.ValidationError or ValueError for what this version can't read.
+    """
+    match InboxKind(kind):
+        case InboxKind.MESSAGE:
+            return _messages.decode(body)
+        case InboxKind.JOB:
+            return _jobs.decode(body)
+        case InboxKind.COMMAND:
+            return _commands.decode(body)

@@ -1,0 +1,158 @@
+"""Jobs: states with the table of allowed moves, priorities, and rows as the store keeps them.
+
+A job is `available` when a slot may take it, `scheduled` until its time, `running` while an attempt of it
+stands in a start record, `retrying` between a failed attempt and the next. The other three are terminal.
+Which state a stored live job is in follows from its columns; nothing else keeps it:
+
+    running    an attempt of it, number = attempt + 1, stands in a start record
+    retrying   due_at > now and attempt > 0
+    scheduled  due_at > now and attempt = 0
+    available  otherwise
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal, NamedTuple, get_args
+
+Priority = Literal["critical", "high", "normal", "low"]
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+PRIORITY_RANK: dict[Priority, int] = {name: rank for rank, name in enumerate(PRIORITIES)}
+PRIORITY_SHARES = (4, 3, 2, 1)
+
+
+class JobState(enum.StrEnum):
+    SCHEDULED = "scheduled"
+    AVAILABLE = "available"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+TERMINAL = frozenset({JobState.COMPLETED, JobState.CANCELLED, JobState.DEAD})
+
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.SCHEDULED: frozenset({JobState.AVAILABLE, JobState.CANCELLED}),
+    JobState.AVAILABLE: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(
+        {JobState.COMPLETED, JobState.RETRYING, JobState.AVAILABLE, JobState.CANCELLED, JobState.DEAD}
+    ),
+    JobState.RETRYING: frozenset({JobState.AVAILABLE, JobState.CANCELLED}),
+    JobState.COMPLETED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+    JobState.DEAD: frozenset(),
+}
+"""`running -> available` is an attempt given back: its executor was drained or reaped."""
+
+
+class JobRow(NamedTuple):
+    """A live job. `attempt` counts the attempts that ended; `eligible_at` is when it last became able to start."""
+
+    id: int
+    shard: int
+    job_type: str
+    priority: int
+    payload: bytes
+    payload_hash: bytes
+    key: str | None
+    group: str | None
+    max_attempts: int
+    timeout_us: int
+    due_at: int
+    eligible_at: int
+    attempt: int
+    crashes: int
+    last_error: str | None
+    created_at: int
+    admitted_by: int
+    replay_of: int | None
+    headers: bytes | None
+
+
+class StartRecord(NamedTuple):
+    """Attempts that were about to start: (job id, attempt number) pairs of one shard on one executor."""
+
+    id: int
+    shard: int
+    executor: int
+    attempts: bytes
+    started_at: int
+
+
+class EndStart(NamedTuple):
+    """Deletes a start record whose attempts have all ended."""
+
+    id: int
+
+
+class JobRetry(NamedTuple):
+    """An attempt that ended without ending the job. Guarded: the stored job must have `attempt - 1` or, for an
+    attempt given back, `attempt`, which `expected` says."""
+
+    attempt: int
+    crashes: int
+    due_at: int
+    eligible_at: int
+    last_error: str | None
+    id: int
+    expected: int
+
+
+class JobEnd(NamedTuple):
+    """A job's end: the live row `id` with `expected` ended attempts is deleted, and this row kept in the archive.
+
+    `state` is a terminal JobState; `payload` is kept for dead jobs only, so that they can be replayed.
+    """
+
+    id: int
+    expected: int
+    state: str
+    result: bytes | None
+    error: str | None
+    reason: str | None
+    attempts: int
+    finished_at: int
+    finished_by: int
+
+
+class ArchivedJob(NamedTuple):
+    """A finished job as the archive keeps it for the retention time."""
+
+    id: int
+    shard: int
+    job_type: str
+    priority: int
+    payload: bytes
+    payload_hash: bytes
+    key: str | None
+    group: str | None
+    max_attempts: int
+    timeout_us: int
+    state: str
+    result: bytes | None
+    error: str | None
+    reason: str | None
+    attempts: int
+    created_at: int
+    finished_at: int
+    admitted_by: int
+    finished_by: int
+    replay_of: int | None
+    replayed_at: int | None
+    discarded_at: int | None
+
+
+class JobReplay(NamedTuple):
+    """Marks a dead job replayed (guard: neither replayed nor discarded) beside the new job's row."""
+
+    replayed_at: int
+    id: int
+
+
+class JobDiscard(NamedTuple):
+    """Marks a dead job discarded (guard: neither replayed nor discarded)."""
+
+    discarded_at: int
+    id: int

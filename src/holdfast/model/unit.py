@@ -1,0 +1,74 @@
+"""A unit: all that one handler's turn, one admission or one job's end writes, committed together or not at all.
+
+A unit is a list of rows; the row's type says what is done with it. The guards named in the rows' docstrings fail
+the whole unit with `Conflict`. Inbox rows (for a shard whose owner is somebody else) are a type of their own,
+so that they could go to another store.
+"""
+
+from __future__ import annotations
+
+from .job import EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from .message import (
+    Consume,
+    DeadMessageRow,
+    DoneRow,
+    InboxRow,
+    MessageRetry,
+    MessageRow,
+    StateRow,
+    Take,
+    TimerCancel,
+)
+
+Row = (
+    Consume
+    | Take
+    | TimerCancel
+    | StateRow
+    | MessageRow
+    | DoneRow
+    | MessageRetry
+    | DeadMessageRow
+    | InboxRow
+    | JobRow
+    | StartRecord
+    | EndStart
+    | JobRetry
+    | JobEnd
+    | JobReplay
+    | JobDiscard
+)
+
+WRITE_ORDER: tuple[type[Row], ...] = (
+    Consume,
+    Take,
+    TimerCancel,
+    StateRow,
+    MessageRow,
+    DoneRow,
+    MessageRetry,
+    DeadMessageRow,
+    InboxRow,
+    JobReplay,
+    JobRow,
+    JobRetry,
+    JobEnd,
+    JobDiscard,
+    StartRecord,
+    EndStart,
+)
+"""The order in which a store applies the rows of a batch: guards that free a name or a key come first."""
+
+
+class Unit:
+    """Rows that commit together; `size_bytes` is about what they weigh and bounds a batch."""
+
+    __slots__ = ("rows", "size_bytes")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.size_bytes = 0
+
+    def add(self, row: Row, size_bytes: int = 0) -> None:
+        self.rows.append(row)
+        self.size_bytes += size_bytes

@@ -1,0 +1,46 @@
+"""Who runs, and who owns what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from holdfast.model.cluster import RunnerRow, ShardRow
+
+
+class Registration(NamedTuple):
+    """What a runner says of itself when it registers."""
+
+    address: str
+    version: str
+    types: tuple[str, ...]
+    lease_ttl_us: int
+
+
+class Membership(Protocol):
+    async def register(self, registration: Registration) -> int:
+        """Makes a new incarnation and returns its runner id.
+
+        An embedded store admits one runner: rows of earlier incarnations are reaped here, since the caller
+        holds the runner lock. Raises StoreUnavailable when another process holds it.
+        """
+        ...
+
+    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
+        """Extends the lease on the store's clock; False when the incarnation was reaped."""
+        ...
+
+    async def claim(self, runner_id: int, *, group: str, shards: int) -> Sequence[ShardRow]:
+        """Takes every shard of the group that nobody alive owns, each with its epoch raised; returns all it owns.
+
+        `shards` is the count for a group not seen before; a recorded count wins.
+        """
+        ...
+
+    async def leave(self, runner_id: int) -> None:
+        """Ends the incarnation in order: its row and its ownership go."""
+        ...
+
+    async def runners(self) -> Sequence[RunnerRow]: ...
+
+    async def shards(self) -> Sequence[ShardRow]: ...

@@ -1,0 +1,99 @@
+"""What the engines read from the store. Every read is bounded, and sees all that was committed before it began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from holdfast.model.address import Address
+from holdfast.model.inbox import InboxKind
+from holdfast.model.job import ArchivedJob, JobRow, StartRecord
+from holdfast.model.ledger import Ledger
+from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
+
+
+class StoredState(NamedTuple):
+    version: int
+    schema: int
+    state: bytes
+
+
+class MessageReader(Protocol):
+    async def state(self, address: Address) -> StoredState | None: ...
+
+    async def pending(self, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
+        """Stored messages with `due_at <= due_before`, by ascending id above `after`."""
+        ...
+
+    async def pending_of(self, address: Address, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
+        """The same for one entity."""
+        ...
+
+    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[MessageRow]:
+        """Stored messages with `due_at > due_after`, soonest first."""
+        ...
+
+    async def timer(self, address: Address, name: str) -> MessageRow | None: ...
+
+    async def by_id(self, message_id: int) -> MessageRow | None: ...
+
+    async def by_key(self, address: Address, method: str, key: str) -> MessageRow | None: ...
+
+    async def done(self, message_id: int) -> DoneRow | None: ...
+
+    async def done_by_key(self, address: Address, method: str, key: str) -> DoneRow | None: ...
+
+    async def dead(self, *, after: int, limit: int, entity_type: str | None = None) -> Sequence[DeadMessageRow]:
+        """Dead letters by ascending id above `after`."""
+        ...
+
+
+class JobReader(Protocol):
+    async def available(
+        self, *, shard: int, priority: int, after: int, limit: int, due_before: int
+    ) -> Sequence[JobRow]:
+        """Live jobs of one shard and priority with `due_at <= due_before`, by ascending id above `after`."""
+        ...
+
+    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[JobRow]:
+        """Live jobs with `due_at > due_after`, soonest first."""
+        ...
+
+    async def live(self, job: int) -> JobRow | None: ...
+
+    async def live_by_key(self, job_type: str, group: str | None, key: str) -> JobRow | None: ...
+
+    async def archived(self, job: int) -> ArchivedJob | None: ...
+
+    async def archived_by_key(self, job_type: str, group: str | None, key: str) -> ArchivedJob | None:
+        """The newest archived job that holds the key."""
+        ...
+
+    async def dead(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[ArchivedJob]:
+        """Dead jobs neither replayed nor discarded, by ascending id above `after`."""
+        ...
+
+    async def starts(self) -> Sequence[StartRecord]:
+        """All start records, by ascending id."""
+        ...
+
+
+class InboxReader(Protocol):
+    async def inbox(self, *, limit: int) -> Sequence[InboxRow]:
+        """The oldest inbox rows, whatever their shard. Never filtered by a high-water mark: ids commit out of order."""
+        ...
+
+
+class InboxWriter(Protocol):
+    async def leave(self, rows: Sequence[tuple[int, int, InboxKind, bytes]]) -> None:
+        """Leaves (id, shard, kind, body) for the shards' owner, durable on return.
+
+        Raises PersistenceError when the store stays busy beyond its bounded wait; nothing was written then.
+        """
+        ...
+
+
+class LedgerReader(Protocol):
+    async def ledger(self) -> Ledger:
+        """One consistent reading of all counts; slow (it scans), for gauges on a timer and for verification."""
+        ...

@@ -1,0 +1,60 @@
+"""A store: all storage ports of one database, opened by its URL."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .journal import Journal
+from .membership import Membership
+from .reads import InboxReader, InboxWriter, JobReader, LedgerReader, MessageReader
+
+
+class Ids(Protocol):
+    async def allocate(self, count: int) -> int:
+        """The first of `count` fresh ids in a row, above all ids handed out before; never handed out again."""
+        ...
+
+
+class Maintenance(Protocol):
+    async def prune(self, *, finished_before: int, limit: int) -> int:
+    """Deletes done rows and archived jobs that finished before this moment (dead ones only once dealt with).
+
+        At most `limit` rows of each; returns how many went.
+        """
+        ...
+
+
+class ClientStore(Protocol):
+    """What a process that hosts nothing may do by itself."""
+
+    url: str
+    messages: MessageReader
+    jobs: JobReader
+    inbox: InboxWriter
+    ledger: LedgerReader
+    ids: Ids
+
+    async def cluster_id(self) -> str: ...
+
+    async def shard_count(self, group: str) -> int | None:
+        """How many shards the group has; None before any runner has claimed it."""
+        ...
+
+    async def runner_address(self) -> str | None:
+        """The address where the live runner listens, where one is registered (embedded stores)."""
+        ...
+
+    async def inbox_changed(self) -> bool:
+        """Whether another process may have written since the last call; cheap (embedded stores read a counter)."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class RunnerStore(ClientStore, Protocol):
+    """The whole store, for the process that owns shards."""
+
+    journal: Journal
+    inbox_reader: InboxReader
+    membership: Membership
+    maintenance: Maintenance

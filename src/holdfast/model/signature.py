@@ -21,6 +21,7 @@ from holdfast.errors import ConfigurationError, MalformedMessage, SerializationE
 SCALARS: frozenset[type] = frozenset({int, float, str, bytes, bool, type(None)})
 _MISSING: Any = inspect.Parameter.empty
 _FRAMES_SEARCHED = 12
+_SHAPES_MAX = 64
 
 
 def _encode_foreign(value: Any) -> Any:
@@ -75,7 +76,7 @@ class ValueCodec:
 class Signature:
     """Codec of a handler's arguments and result."""
 
-    __slots__ = ("_arguments", "_defaults", "_names", "_passing", "_positional", "name", "result")
+    __slots__ = ("_arguments", "_defaults", "_names", "_passing", "_positional", "_shapes", "name", "result")
 
     def __init__(self, name: str, parameters: Mapping[str, tuple[Any, Any]], positional: int, result: Any) -> None:
         """`parameters`: name -> (type, default or `inspect.Parameter.empty`); `result`: the declared return type."""
@@ -84,6 +85,7 @@ class Signature:
         self._positional = positional
         self._defaults = tuple(default for _, default in parameters.values())
         self._passing = tuple(_passing_types(hint) for hint, _ in parameters.values())
+        self._shapes: set[tuple[type, ...]] = set()
         for parameter, (hint, _) in parameters.items():
             _check_encodable(hint, f"{name}({parameter}=...)")
         hints = tuple(hint for hint, _ in parameters.values())
@@ -96,9 +98,7 @@ class Signature:
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """All arguments in order, defaults filled in. Raises MalformedMessage."""
-        if not kwargs and len(args) == len(self._names):
-            if len(args) > self._positional:
-                raise MalformedMessage(f"{self.name}() takes {self._positional} positional arguments, not {len(args)}")
+        if not kwargs and len(args) == len(self._names) == self._positional:
             return args
         return self._bind_slow(args, dict(kwargs))
 
@@ -121,21 +121,29 @@ class Signature:
 
     def cross(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Arguments as the handler gets them in the same process. Raises MalformedMessage."""
+        if not kwargs and tuple(map(type, args)) in self._shapes:
+            return args
         values = self.bind(args, kwargs)
-        for value, passing in zip(values, self._passing):  # noqa: B905 - equal lengths, and this loop is hot
-            if type(value) not in passing:
-                return self.decode(self._encode(values))
-        return values
+        return values if self._passes(values) else self.decode(self._encode(values))
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Arguments as they travel and are stored. Raises MalformedMessage for a wrong one."""
         values = self.bind(args, kwargs)
         payload = self._encode(values)
-        for value, passing in zip(values, self._passing):  # noqa: B905 - equal lengths, and this loop is hot
-            if type(value) not in passing:
-                self.decode(payload)
-                break
+        if not self._passes(values):
+            self.decode(payload)
         return payload
+
+    def _passes(self, values: tuple[Any, ...]) -> bool:
+        """Whether every value is an immutable scalar of its declared type; remembers shapes it has seen pass."""
+        shape = tuple(map(type, values))
+        if shape in self._shapes:
+            return True
+        if not all(kind in passing for kind, passing in zip(shape, self._passing, strict=True)):
+            return False
+        if len(shape) <= self._positional and len(self._shapes) < _SHAPES_MAX:
+            self._shapes.add(shape)
+        return True
 
     def _encode(self, values: tuple[Any, ...]) -> bytes:
         try:

@@ -1,0 +1,35 @@
+"""Ids out of blocks, so that taking one costs no trip to the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+class IdPool:
+    """Hands out ascending ids from blocks that `allocate(count)` returns the first id of.
+
+    An id that was taken and not used is lost, which is harmless: ids are unique and ascending, not dense.
+    """
+
+    def __init__(self, allocate: Callable[[int], Awaitable[int]], *, block: int = 4096) -> None:
+        self._allocate = allocate
+        self._block = block
+        self._next = 0
+        self._end = 0
+        self._refill_lock = asyncio.Lock()
+
+    async def take(self) -> int:
+        """One fresh id; raises whatever `allocate` raises."""
+        while self._next >= self._end:
+            await self._refill()
+        taken = self._next
+        self._next += 1
+        return taken
+
+    async def _refill(self) -> None:
+        async with self._refill_lock:
+            if self._next < self._end:
+                return
+            first = await self._allocate(self._block)
+            self._next, self._end = first, first + self._block

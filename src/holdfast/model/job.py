@@ -13,7 +13,10 @@ Which state a stored live job is in follows from its columns; nothing else keeps
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
+
+import msgspec
 
 Priority = Literal["critical", "high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -48,7 +51,11 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 
 
 class JobRow(NamedTuple):
-    """A live job. `attempt` counts the attempts that ended; `eligible_at` is when it last became able to start."""
+    """A live job. Guarded where it has a key: no other live job of its type and group (None is one group) holds it.
+
+    `due_at` is 0 for a job that may start at once. `attempt` counts the attempts that ended; `eligible_at` is when
+    it last became able to start. `payload_hash` is empty for a job without a key.
+    """
 
     id: int
     shard: int
@@ -72,17 +79,35 @@ class JobRow(NamedTuple):
 
 
 class StartRecord(NamedTuple):
-    """Attempts that were about to start: (job id, attempt number) pairs of one shard on one executor."""
+    """Attempts that were about to start on one executor: `attempts` is `pack_attempts` of (job id, number) pairs.
+
+    One record covers a batch across shards, as long as `owner` owns all of them: a record per shard would write as
+    many records as jobs. Whoever takes a shard over finds its jobs in the records by their ids. A pair counts only
+    while its job is live with `attempt = number - 1`; so an attempt that ended need not be taken out of its record.
+    """
 
     id: int
-    shard: int
+    owner: int
     executor: int
     attempts: bytes
     started_at: int
 
 
+def pack_attempts(attempts: Sequence[tuple[int, int]]) -> bytes:
+    """(job id, attempt number) pairs as JSON text, which a store's own SQL can read too."""
+    return msgspec.json.encode(attempts)
+
+
+def unpack_attempts(packed: bytes) -> list[tuple[int, int]]:
+    """What `pack_attempts` made. Raises msgspec.ValidationError for anything else."""
+    return _attempts.decode(packed)
+
+
+_attempts = msgspec.json.Decoder(list[tuple[int, int]])
+
+
 class EndStart(NamedTuple):
-    """Deletes a start record whose attempts have all ended."""
+    """Deletes a start record whose attempts have all ended; no guard, it may be gone."""
 
     id: int
 

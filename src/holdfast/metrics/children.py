@@ -1,0 +1,133 @@
+"""One series each: a counter, a gauge or a histogram with its labels bound.
+
+This is the hot path. `CounterChild` and `HistogramChild` take no lock: each has a single writer, the thread that
+owns the service (see `instruments`). Every other thread gets a locked twin of the same series, shared by all of
+them, and reading adds the two. That keeps an increment at one attribute store where it matters, is right without
+leaning on what the interpreter happens to do between two bytecodes, and costs at most two children per series
+however many threads come and go, which children per thread would not.
+
+A gauge can be *set*, and two parts of a set value cannot be added; so a gauge child is one per series, always
+locked. Gauges move with activations and leases, not with messages.
+
+A scrape reads children while they are written. Each field is read once; a count and a sum read a moment apart may
+differ by the observation in between, but nothing ever goes backwards.
+"""
+
+from bisect import bisect_left
+from itertools import accumulate
+from threading import RLock
+
+from .boundaries import Bounds
+
+
+class CounterChild:
+    """A number that only grows."""
+
+    __slots__ = ("value",)
+
+    value: float
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def inc(self, n: float = 1) -> None:
+        """Add n; raises ValueError if n is negative or NaN."""
+        if not n >= 0:
+            raise ValueError(f"a counter only grows; {n} would make it smaller (use a gauge)")
+        self.value += n
+
+
+class LockedCounterChild(CounterChild):
+    """The same for threads that do not own the service."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: RLock) -> None:
+        super().__init__()
+        self._lock = lock
+
+    def inc(self, n: float = 1) -> None:
+        """Add n; raises ValueError if n is negative or NaN."""
+        with self._lock:
+            super().inc(n)
+
+
+class GaugeChild:
+    """A number that is what it was last set to; None until then, and such a series is not shown."""
+
+    __slots__ = ("_lock", "value")
+
+    value: float | None
+
+    def __init__(self, lock: RLock) -> None:
+        self._lock = lock
+        self.value = None
+
+    def set(self, value: float) -> None:
+        """Make it this value."""
+        with self._lock:
+            self.value = value
+
+    def inc(self, n: float = 1) -> None:
+        """Add n, to zero if it was never set."""
+        with self._lock:
+            self.value = n if self.value is None else self.value + n
+
+    def dec(self, n: float = 1) -> None:
+        """Take n away."""
+        self.inc(-n)
+
+
+class HistogramChild:
+    """Observations counted by bucket, and their sum.
+
+    The first bucket is a field of its own: most observations of a healthy system fall into it, and a field is
+    counted in half the time of a list's element.
+    """
+
+    __slots__ = ("_bounds", "_first", "_higher", "_lowest", "sum")
+
+    sum: float
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._first = bounds[0]
+        self._lowest = 0
+        self._higher = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation, in the metric's unit; raises ValueError for NaN, which would spoil the sum."""
+        if seconds <= self._first:
+            self._lowest += 1
+        elif seconds != seconds:
+            raise ValueError("NaN is not an observation")
+        else:
+            self._higher[bisect_left(self._bounds, seconds)] += 1
+        self.sum += seconds
+
+    def cumulated(self) -> list[int]:
+        """Observations at or below each bound and, last, all of them."""
+        counts = self._higher.copy()
+        counts[0] = self._lowest
+        return list(accumulate(counts))
+
+    @property
+    def count(self) -> int:
+        """All observations."""
+        return self._lowest + sum(self._higher)
+
+
+class LockedHistogramChild(HistogramChild):
+    """The same for threads that do not own the service."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, bounds: Bounds, lock: RLock) -> None:
+        super().__init__(bounds)
+        self._lock = lock
+
+    def observe(self, seconds: float) -> None:
+        """Count one observation, in the metric's unit; raises ValueError for NaN."""
+        with self._lock:
+            super().observe(seconds)

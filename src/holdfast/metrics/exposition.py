@@ -1,0 +1,154 @@
+"""The two formats of a scrape, written straight from the readings.
+
+prometheus-client's writer builds a dict and a tuple per sample and sorts its labels; that is most of its cost. Here
+the schema of a metric is fixed, so its lines are one format string filled with values. Label values were cleaned
+when the series was made; what is left to escape is the backslash and the quote.
+
+Negotiation follows the Accept header: the best quality wins, at a tie what is named first, and what cannot be
+understood or served gets the text format, which every scraper reads.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from math import inf, isnan
+
+from .cardinality import Values
+from .reading import Distributions, Numbers, Reading, bound_texts, labels_of
+from .spec import Kind, MetricSpec
+
+SERIES_PER_PIECE = 200
+"""A piece of this many series takes well under a millisecond; between pieces a scrape lets other threads run."""
+
+
+class Format(StrEnum):
+    """The formats there are, each by its content type."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+def negotiated(accept: str | None) -> Format:
+    """The format for an Accept header."""
+    best, best_quality = Format.TEXT, 0.0
+    for offer in (accept or "").split(","):
+        media_type, *parameters = (part.strip().lower() for part in offer.split(";"))
+        options = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+        found = _format_of(media_type, options.get("version"))
+        quality = _quality(options.get("q", "1"))
+        if found is not None and quality > best_quality:
+            best, best_quality = found, quality
+    return best
+
+
+def _format_of(media_type: str, version: str | None) -> Format | None:
+    match media_type:
+        case "application/openmetrics-text":
+            return Format.OPENMETRICS if version in (None, "1.0.0") else None
+        case "text/plain" | "text/*" | "*/*":
+            return Format.TEXT
+        case _:
+            return None
+
+
+def _quality(text: str) -> float:
+    try:
+        quality = float(text)
+    except ValueError:
+        return 0.0
+    return quality if 0.0 <= quality <= 1.0 else 0.0
+
+
+def family_name(spec: MetricSpec) -> str:
+    """The metric's name without the suffix that its samples have."""
+    return spec.name.removesuffix("_total") if spec.kind is Kind.COUNTER else spec.name
+
+
+def unit_of(spec: MetricSpec) -> str:
+    """The unit, where the family's name ends with it as OpenMetrics wants; else none is said."""
+    return spec.unit if spec.unit and family_name(spec).endswith(f"_{spec.unit}") else ""
+
+
+def pieces(reading: Reading, form: Format) -> Iterator[str]:
+    """The lines of one metric in pieces of bounded size; nothing for one without series."""
+    if not reading.series:
+        return
+    yield _head(reading.spec, form)
+    match reading:
+        case Numbers():
+            lines = _number_lines(reading)
+        case Distributions():
+            lines = _distribution_lines(reading)
+    batch: list[str] = []
+    for line in lines:
+        batch.append(line)
+        if len(batch) == SERIES_PER_PIECE:
+            yield "".join(batch)
+            batch.clear()
+    yield "".join(batch)
+
+
+def _head(spec: MetricSpec, form: Format) -> str:
+    text = spec.help.replace("\\", "\\\\").replace("\n", "\\n")
+    match form:
+        case Format.TEXT:
+            return f"# HELP {spec.name} {text}\n# TYPE {spec.name} {spec.kind}\n"
+        case Format.OPENMETRICS:
+            name, unit = family_name(spec), unit_of(spec)
+            escaped = text.replace('"', '\\"')
+            said = f"# UNIT {name} {unit}\n" if unit else ""
+            return f"# HELP {name} {escaped}\n# TYPE {name} {spec.kind}\n{said}"
+
+
+def _number_lines(reading: Numbers) -> Iterator[str]:
+    name, braces = reading.spec.name, _Braces(reading.spec)
+    for values, value in reading.series.items():
+        yield f"{name}{braces.around(values)} {_number(value)}\n"
+
+
+def _distribution_lines(reading: Distributions) -> Iterator[str]:
+    name, braces, les = reading.spec.name, _Braces(reading.spec), bound_texts(reading.bounds)
+    for values, found in reading.series.items():
+        bare = braces.around(values)
+        start = f"{name}_bucket{bare[:-1]}," if bare else f"{name}_bucket{{"
+        buckets = [f'{start}le="{le}"}} {count}\n' for le, count in zip(les, found.cumulated, strict=True)]
+        yield f"{''.join(buckets)}{name}_count{bare} {found.count}\n{name}_sum{bare} {_number(found.sum)}\n"
+
+
+class _Braces:
+    """Writes the labels of one metric's series."""
+
+    __slots__ = ("_spec", "_template")
+
+    def __init__(self, spec: MetricSpec) -> None:
+        self._spec = spec
+        inside = ",".join(f'{name}="%s"' for name in spec.labels)
+        self._template = f"{{{inside}}}" if inside else ""
+
+    def around(self, values: Values) -> str:
+        """The labels in braces, or nothing if there are none."""
+        if "" in values:
+            return self._some(values)
+        text = self._template % values
+        # Every value brings its two quotes; one more, or a backslash, means that a value needs escaping.
+        if "\\" in text or text.count('"') != 2 * len(values):
+            return self._template % tuple(_escaped(value) for value in values)
+        return text
+
+    def _some(self, values: Values) -> str:
+        present = labels_of(self._spec, values)
+        inside = ",".join(f'{name}="{_escaped(value)}"' for name, value in present.items())
+        return f"{{{inside}}}" if inside else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(int(value))  # a bool is shown as the number it is
+    if isnan(value):
+        return "NaN"
+    if value in (inf, -inf):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(float(value))  # float() unwraps subclasses, whose repr may be anything

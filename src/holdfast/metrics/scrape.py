@@ -1,0 +1,81 @@
+"""One scrape: every metric read once, what others registered beside it, and the scrape's own numbers last.
+
+A scrape runs in any thread while the owner counts on. It holds the interpreter for one piece of lines at a time and
+then steps back for a moment, so that an event loop in another thread never waits long; a mere release would not do,
+because the same thread takes the interpreter back before the other one has woken up. Nothing that cannot be read
+makes a scrape fail: it is missing from it, and counted.
+"""
+
+from collections.abc import Iterator
+from time import perf_counter, sleep
+
+from prometheus_client import CollectorRegistry
+
+from .collector import Collector
+from .exposition import Format, pieces
+from .instruments import Ledger
+from .label import Labels, label
+from .namespaces import AnyInstrument, Service
+from .reading import Reading, read
+
+_PAUSE_S = 0.00005
+
+
+class Scrape:
+    """Reads the instruments for both ways out; registers a collector for one of them."""
+
+    def __init__(
+        self, instruments: tuple[AnyInstrument, ...], service: Service, registry: CollectorRegistry, ledger: Ledger
+    ) -> None:
+        self._instruments = instruments
+        self._service = service
+        self._registry = registry
+        self._ledger = ledger
+        self._collector = Collector(self.readings)
+        self._registered = True
+        registry.register(self._collector)
+
+    def unregister(self) -> None:
+        """Take the collector out of the registry; once is enough, twice does no harm."""
+        if self._registered:
+            self._registered = False
+            self._registry.unregister(self._collector)
+
+    def readings(self) -> Iterator[Reading]:
+        """All metrics that have a series, as they are now, in the catalogue's order."""
+        started = perf_counter()
+        counts: dict[Labels, float] = {}
+        for instrument in self._instruments:
+            if instrument is self._service.series:
+                self._service.series.replace(counts)
+            elif instrument is self._service.collect:
+                self._service.collect.labels().observe(perf_counter() - started)
+            reading = read(instrument)
+            if reading.series:
+                counts[label(metric=reading.spec.name)] = len(reading.series)
+                yield reading
+
+    def written(self, form: Format) -> bytes:
+        """The whole scrape in one format."""
+        others = self._others(form)  # before our own, which count what went wrong with them
+        own = b"".join(self._own(form))
+        end = b"# EOF\n" if form is Format.OPENMETRICS else b""
+        return own + others + end
+
+    def _own(self, form: Format) -> Iterator[bytes]:
+        elsewhere = not self._ledger.owned_here()
+        for reading in self.readings():
+            for piece in pieces(reading, form):
+                yield piece.encode()
+                if elsewhere:
+                    sleep(_PAUSE_S)
+
+    def _others(self, form: Format) -> bytes:
+        others = self._collector.others(self._registry)
+        if not others.complete:
+            self._ledger.unreadable("registry")
+        try:
+            return others.written(form)
+        except Exception:
+            self._ledger.unreadable("registry")
+            return b""

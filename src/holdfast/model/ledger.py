@@ -31,6 +31,23 @@ class JobCounts(NamedTuple):
         return self.dead - self.replayed - self.discarded
 
 
+class LiveJobs(NamedTuple):
+    """Live jobs of one type and priority: those whose time has come (running ones among them), and the others."""
+
+    job_type: str
+    priority: int
+    due: int
+    due_later: int
+
+
+class DeadJobs(NamedTuple):
+    """Dead jobs of one type, neither replayed nor discarded, and when the oldest of them died."""
+
+    job_type: str
+    count: int
+    oldest_at: int
+
+
 class MessageCounts(NamedTuple):
     """Durable messages of one entity type: stored ones, finished ones by outcome, and their deliveries."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
 from holdfast.model.job import ArchivedJob, JobRow, StartRecord
-from holdfast.model.ledger import Ledger
+from holdfast.model.ledger import DeadJobs, Ledger, LiveJobs
 from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
 
 
@@ -75,6 +75,14 @@ class JobReader(Protocol):
 
     async def starts(self) -> Sequence[StartRecord]:
         """All start records, by ascending id."""
+        ...
+
+    async def live_counts(self, *, due_before: int) -> Sequence[LiveJobs]:
+        """Counts the live jobs; `due` are those with `due_at <= due_before`. Scans what is live: for take-over."""
+        ...
+
+    async def dead_counts(self) -> Sequence[DeadJobs]:
+        """Counts the dead jobs that wait for an operator; an index holds just these."""
         ...
 
 

@@ -1,7 +1,7 @@
 """One series each: a counter, a gauge or a histogram with its labels bound.
 
 This is the hot path. `CounterChild` and `HistogramChild` take no lock: each has a single writer, the thread that
-owns the service (see `instruments`). Every other thread gets a locked twin of the same series, shared by all of
+owns the service (see `series`). Every other thread gets a locked twin of the same series, shared by all of
 them, and reading adds the two. That keeps an increment at one attribute store where it matters, is right without
 leaning on what the interpreter happens to do between two bytecodes, and costs at most two children per series
 however many threads come and go, which children per thread would not.

@@ -10,14 +10,14 @@ understood or served gets the text format, which every scraper reads.
 
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import islice
 from math import inf, isnan
 
 from .cardinality import Values
 from .reading import Distributions, Numbers, Reading, bound_texts, labels_of
 from .spec import Kind, MetricSpec
 
-SERIES_PER_PIECE = 200
-"""A piece of this many series takes well under a millisecond; between pieces a scrape lets other threads run."""
+_PIECE_LINES = 200
 
 
 class Format(StrEnum):
@@ -69,22 +69,17 @@ def unit_of(spec: MetricSpec) -> str:
 
 
 def pieces(reading: Reading, form: Format) -> Iterator[str]:
-    """The lines of one metric in pieces of bounded size; nothing for one without series."""
+    """The lines of one metric, in pieces of a few hundred; nothing for one without series."""
     if not reading.series:
         return
     yield _head(reading.spec, form)
     match reading:
         case Numbers():
-            lines = _number_lines(reading)
-        case Distributions():
-            lines = _distribution_lines(reading)
-    batch: list[str] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) == SERIES_PER_PIECE:
-            yield "".join(batch)
-            batch.clear()
-    yield "".join(batch)
+            lines, size = _number_lines(reading), _PIECE_LINES
+        case Distributions(bounds=bounds):
+            lines, size = _distribution_lines(reading), max(1, _PIECE_LINES // (len(bounds) + 3))
+    while piece := "".join(islice(lines, size)):
+        yield piece
 
 
 def _head(spec: MetricSpec, form: Format) -> str:

@@ -1,193 +1,69 @@
-"""Counters, gauges and histograms: the series of one metric, handed out by label set.
+"""Counters, gauges and histograms: what each kind hands out, and how all its series are read.
 
-An instrument hands out children (`labels`, `at`) that are kept by whoever counts often, and reads all its series for
-a scrape. The label schema is the catalogue's: an unknown label name is a ValueError, a missing one is absent.
-
-Threads. One thread owns the service, by default the one that made it; the runtime passes the ownership to the thread
-of its event loop (`Ledger.own`). A child asked for by the owning thread is written without a lock and must be used
-on that thread only. A child asked for by any other thread is locked and may be used anywhere. Reading adds both.
-When the ownership moves, the former owner's children are retired: still read, never handed out again.
+Readings are plain values by label set. They are taken while others count on, and each series only ever moves the
+way its kind allows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from threading import RLock, get_ident
-from typing import Generic, TypeVar, assert_never
+from operator import itemgetter
+from typing import assert_never
 
 from .boundaries import Bounds
-from .cardinality import FOLDED_MAX, Values, candidates, offender
-from .catalogue import LABELS
+from .cardinality import FOLDED_MAX, Values, candidates
 from .children import CounterChild, GaugeChild, HistogramChild, LockedCounterChild, LockedHistogramChild
-from .label import Labels, clean
+from .label import Labels, label
+from .pacing import Pause, no_pause, paced
+from .series import Instrument, Ledger
 from .spec import Aggregate, MetricSpec, Outcome
-
-C = TypeVar("C", CounterChild, GaugeChild, HistogramChild)
-
-
-class Ledger:
-    """What the instruments of one service share: who owns it, the lock of the others, and the limit of series."""
-
-    __slots__ = ("lock", "overflowed", "owner", "series_max", "unreadable")
-
-    overflowed: Callable[[str], None]
-    """Told the name of a metric whenever a label set was folded."""
-    unreadable: Callable[[str], None]
-    """Told the name of a metric whenever it could not be read."""
-
-    def __init__(self, series_max: int) -> None:
-        self.owner = get_ident()
-        self.lock = RLock()  # a finaliser that counts may run while it is held
-        self.series_max = series_max
-        self.overflowed = self.unreadable = _nobody
-
-    def own(self) -> None:
-        """The calling thread is the owner from now on."""
-        self.owner = get_ident()
-
-    def owned_here(self) -> bool:
-        """Is the calling thread the owner?"""
-        return get_ident() == self.owner
-
-
-def _nobody(_metric: str) -> None:
-    """Nobody is told yet."""
-
-
-class Series(Generic[C]):
-    """The children of one metric by label values: the owner's, the other threads', and those of former owners."""
-
-    __slots__ = ("own", "retired", "shared")
-
-    def __init__(self) -> None:
-        self.own: dict[Values, C] = {}
-        self.shared: dict[Values, C] = {}
-        self.retired: list[dict[Values, C]] = []
-
-    def __contains__(self, values: Values) -> bool:
-        return values in self.own or values in self.shared or any(values in part for part in self.retired)
-
-    def retire(self) -> None:
-        """Start anew for another owner."""
-        if self.own:
-            self.retired.append(self.own)
-            self.own = {}
-
-    def parts(self) -> list[dict[Values, C]]:
-        """A copy of each part; copying is one step for the interpreter, so the owner may add meanwhile."""
-        parts: list[dict[Values, C]] = [self.own, self.shared, *self.retired]
-        return [part.copy() for part in parts if part]
-
-
-class Instrument(Generic[C]):
-    """One metric of the catalogue, live."""
-
-    def __init__(self, spec: MetricSpec, ledger: Ledger) -> None:
-        self.spec = spec
-        self._ledger = ledger
-        self._series: dict[Outcome, Series[C]] = {Outcome.OK: Series()}
-        self._count = 0
-        self._offender: int | None = None
-        self._user_places = [place for place, name in enumerate(spec.labels) if not LABELS[name][0]]
-
-    def __repr__(self) -> str:
-        return f"<{self.spec.kind} {self.spec.name}>"
-
-    def labels(self, **labels: object) -> C:
-        """The child for these labels; raises ValueError for a label the metric does not have."""
-        return self._child(self._values(labels))
-
-    def at(self, labels: Labels | Mapping[str, object]) -> C:
-        """The same for labels in one value, as `MetricsService.label` makes them."""
-        return self._child(self._values(labels if isinstance(labels, Mapping) else dict(labels)))
-
-    def retire_own(self) -> None:
-        """Leave the children of the former owner behind."""
-        for series in self._series.values():
-            series.retire()
-
-    def _values(self, labels: Mapping[str, object]) -> Values:
-        names = self.spec.labels
-        values = tuple([clean(labels.get(name)) for name in names])
-        if len(labels) > len(names) or not labels.keys() <= set(names):
-            unknown = ", ".join(sorted(str(name) for name in labels.keys() - set(names)))
-            raise ValueError(f"{self.spec.name} has no label {unknown}; its labels are: {', '.join(names) or 'none'}")
-        return values
-
-    def _child(self, values: Values, outcome: Outcome = Outcome.OK) -> C:
-        owned = self._ledger.owned_here()
-        series = self._series.get(outcome)
-        if series is not None:
-            child = (series.own if owned else series.shared).get(values)
-            if child is not None:
-                return child
-        return self._admit(values, outcome, owned)
-
-    def _admit(self, values: Values, outcome: Outcome, owned: bool) -> C:
-        with self._ledger.lock:
-            admitted = self._within_limit(values)
-            if not self._known(admitted):
-                self._count += 1
-            series = self._series.setdefault(outcome, Series())
-            child = (series.own if owned else series.shared).setdefault(admitted, self._new_child(owned))
-        if admitted != values:
-            self._ledger.overflowed(self.spec.name)  # outside the lock: it is a counter of this very service
-        return child
-
-    def _within_limit(self, values: Values) -> Values:
-        limit = self._ledger.series_max
-        if self._count < limit or not values or self._known(values):
-            return values
-        if self._offender is None and self._user_places:
-            self._offender = offender(self._all_values(), self._user_places)
-        mild, strong, total = candidates(values, self._offender, self._user_places)
-        if self._known(mild) or self._count < limit + FOLDED_MAX:
-            return mild
-        return strong if self._known(strong) or self._count < limit + 2 * FOLDED_MAX else total
-
-    def _known(self, values: Values) -> bool:
-        return any(values in series for series in self._series.values())
-
-    def _all_values(self) -> Iterator[Values]:
-        for series in self._series.values():
-            for part in series.parts():
-                yield from part
-
-    def _new_child(self, owned: bool) -> C:
-        raise NotImplementedError
 
 
 class Counter(Instrument[CounterChild]):
     """Only grows. What the catalogue says it derives from a histogram is part of every reading."""
 
-    source: "Histogram | None" = None
+    def __init__(self, spec: MetricSpec, ledger: Ledger) -> None:
+        super().__init__(spec, ledger)
+        self._source: Histogram | None = None
+        self._pick: Callable[[Values], Values] = tuple
 
     def _new_child(self, owned: bool) -> CounterChild:
         return CounterChild() if owned else LockedCounterChild(self._ledger.lock)
 
-    def read(self) -> dict[Values, float]:
+    def read(self, pause: Pause = no_pause) -> dict[Values, float]:
         """All series now."""
         readings: dict[Values, float] = {}
         for part in self._series[Outcome.OK].parts():
-            if readings:
-                for values, child in part.items():
-                    readings[values] = readings.get(values, 0) + child.value
-            else:
-                readings = {values: child.value for values, child in part.items()}
-        for values, count in self._derived():
+            for values, child in paced(part.items(), pause):
+                readings[values] = readings.get(values, 0) + child.value
+        for values, count in self._derived(pause):
             readings[values] = readings.get(values, 0) + count
         return readings
 
-    def _derived(self) -> Iterator[tuple[Values, int]]:
-        rule, source = self.spec.derived, self.source
+    def value(self, **labels: object) -> float:
+        """The sum of the series that have these labels, whatever their others; nothing counted is zero."""
+        return sum(_matching(self.read(), self.spec, labels))
+
+    def derive_from(self, source: "Histogram") -> None:
+        """Count the source's observations as the catalogue says this counter follows from them."""
+        names = [*source.spec.labels, "outcome"]
+        self._source = source
+        self._pick = itemgetter(*(names.index(name) for name in self.spec.labels))
+
+    def _derived(self, pause: Pause) -> Iterator[tuple[Values, int]]:
+        rule, source = self.spec.derived, self._source
         if rule is None or source is None:
             return
-        names = source.spec.labels
+        operation_place = source.spec.labels.index("operation")
         for outcome in Outcome if rule.outcome is None else (rule.outcome,):
-            for values, count in source.counts(outcome):
-                pairs = dict(zip(names, values, strict=True))
-                if rule.operation is None or pairs["operation"] == rule.operation:
-                    pairs["outcome"] = outcome.value
-                    yield tuple(pairs[name] for name in self.spec.labels), count
+            for values, count in paced(source.counts(outcome), pause):
+                if rule.operation is None or values[operation_place] == rule.operation:
+                    yield self._pick((*values, outcome.value)), count
+
+
+def _matching(readings: Mapping[Values, float], spec: MetricSpec, labels: Mapping[str, object]) -> list[float]:
+    wanted = label(labels)
+    pairs = ((zip(spec.labels, values, strict=True), value) for values, value in readings.items())
+    return [value for present, value in pairs if wanted <= set(present)]
 
 
 Reader = Callable[[], "Mapping[Labels, float] | float"]
@@ -200,6 +76,8 @@ class Gauge(Instrument[GaugeChild]):
     A value that could not be read is not shown at all, so that nobody takes a failure for a zero.
     """
 
+    _one_for_all = True  # two parts of a value that is set cannot be added
+
     def __init__(self, spec: MetricSpec, ledger: Ledger) -> None:
         super().__init__(spec, ledger)
         self._readers: list[Reader] = []
@@ -209,9 +87,15 @@ class Gauge(Instrument[GaugeChild]):
         return GaugeChild(self._ledger.lock)
 
     def _child(self, values: Values, outcome: Outcome = Outcome.OK) -> GaugeChild:
-        # One child for all threads: two parts of a value that is set cannot be added.
         child = self._series[outcome].shared.get(values)
-        return child if child is not None else self._admit(values, outcome, owned=False)
+        return child if child is not None else self._admit(values, outcome)
+
+    def value(self, **labels: object) -> float:
+        """The sum of the series that have these labels; LookupError if there is none, as unknown is not zero."""
+        found = _matching(self.read(), self.spec, labels)
+        if not found:
+            raise LookupError(f"{self.spec.name} has no series with {dict(label(labels))} now")
+        return sum(found)
 
     def read_with(self, reader: Reader) -> Callable[[], None]:
         """Ask the reader at each scrape, in the thread that scrapes; returns the call that ends this."""
@@ -232,14 +116,14 @@ class Gauge(Instrument[GaugeChild]):
         self._replaced = {}
         self._ledger.unreadable(self.spec.name)
 
-    def read(self) -> dict[Values, float]:
+    def read(self, pause: Pause = no_pause) -> dict[Values, float]:
         """All series now; a reader that fails is left out and counted."""
         children = self._series[Outcome.OK].shared.copy()
         readings = {values: child.value for values, child in children.items() if child.value is not None}
         sources: list[Reader] = [lambda: self._replaced, *self._readers]
         for reader in sources:
             try:
-                self._merge(readings, self._asked(reader))
+                self._merge(readings, paced(self._asked(reader).items(), pause))
             except Exception:
                 self._ledger.unreadable(self.spec.name)
         return readings
@@ -250,10 +134,18 @@ class Gauge(Instrument[GaugeChild]):
             return {self._values({}): float(found)}
         return {self._values(dict(labels)): float(value) for labels, value in found.items()}
 
-    def _merge(self, readings: dict[Values, float], found: Mapping[Values, float]) -> None:
-        for values, value in found.items():
-            before = readings.get(values)
-            readings[values] = value if before is None else self._aggregated(before, value)
+    def _merge(self, readings: dict[Values, float], found: Iterable[tuple[Values, float]]) -> None:
+        for values, value in found:
+            place = values if values in readings else self._with_room(values, len(readings))
+            before = readings.get(place)
+            readings[place] = value if before is None else self._aggregated(before, value)
+
+    def _with_room(self, values: Values, count: int) -> Values:
+        if count < self._ledger.series_max:
+            return values
+        self._ledger.overflowed(self.spec.name)
+        _mild, strong, total = candidates(values, None, self._user_places)
+        return strong if count < self._ledger.series_max + FOLDED_MAX else total
 
     def _aggregated(self, one: float, other: float) -> float:
         match self.spec.aggregate:
@@ -280,7 +172,7 @@ class Distribution:
 
 
 class Histogram(Instrument[HistogramChild]):
-    """Observations by bucket. Meters observe each outcome apart; a reading adds them."""
+    """Observations by bucket. Meters observe each outcome apart, a reading adds them; without a meter it is `ok`."""
 
     def __init__(self, spec: MetricSpec, ledger: Ledger, bounds: Bounds) -> None:
         super().__init__(spec, ledger)
@@ -300,12 +192,12 @@ class Histogram(Instrument[HistogramChild]):
             for values, child in part.items():
                 yield values, child.count
 
-    def read(self) -> dict[Values, Distribution]:
+    def read(self, pause: Pause = no_pause) -> dict[Values, Distribution]:
         """All series now."""
         readings: dict[Values, Distribution] = {}
         for series in self._series.copy().values():
             for part in series.parts():
-                for values, child in part.items():
+                for values, child in paced(part.items(), pause):
                     found = Distribution(child.cumulated(), child.sum)
                     before = readings.get(values)
                     readings[values] = found if before is None else _added(before, found)

@@ -5,7 +5,7 @@ operation that went well costs one observation; what else follows from it (messa
 outcome) is derived from the histogram when somebody reads. Failures and cancellations observe the duration in parts
 of their own and, for an error, count its reason.
 
-A meter belongs to the thread that asked for it, as the child inside it does (see `instruments`).
+A meter belongs to the thread that asked for it, as the child inside it does (see `series`).
 """
 
 from collections.abc import Callable, Mapping

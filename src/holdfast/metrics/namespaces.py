@@ -9,9 +9,10 @@ from typing import Literal, assert_never, overload
 
 from .boundaries import Boundaries
 from .catalogue import CATALOGUE
-from .instruments import Counter, Gauge, Histogram, Ledger
+from .instruments import Counter, Gauge, Histogram
 from .label import clean
 from .meters import CLUSTER_OPERATIONS, JOB_OPERATIONS, ClusterOperation, JobOperation, OperationMeter, SubmitMeter
+from .series import Ledger
 from .spec import Kind, MetricSpec, NamespaceName
 
 AnyInstrument = Counter | Gauge | Histogram

@@ -11,6 +11,7 @@ from .cardinality import Values
 from .instruments import Distribution, Histogram
 from .label import Labels
 from .namespaces import AnyInstrument
+from .pacing import Pause, no_pause
 from .spec import MetricSpec
 
 
@@ -43,11 +44,11 @@ class Sample:
     value: float
 
 
-def read(instrument: AnyInstrument) -> Reading:
+def read(instrument: AnyInstrument, pause: Pause = no_pause) -> Reading:
     """All series of one instrument now."""
     if isinstance(instrument, Histogram):
-        return Distributions(instrument.spec, instrument.read(), instrument.bounds)
-    return Numbers(instrument.spec, instrument.read())
+        return Distributions(instrument.spec, instrument.read(pause), instrument.bounds)
+    return Numbers(instrument.spec, instrument.read(pause))
 
 
 def labels_of(spec: MetricSpec, values: Values) -> dict[str, str]:

@@ -1,24 +1,21 @@
 """One scrape: every metric read once, what others registered beside it, and the scrape's own numbers last.
 
-A scrape runs in any thread while the owner counts on. It holds the interpreter for one piece of lines at a time and
-then steps back for a moment, so that an event loop in another thread never waits long; a mere release would not do,
-because the same thread takes the interpreter back before the other one has woken up. Nothing that cannot be read
-makes a scrape fail: it is missing from it, and counted.
+A scrape runs in any thread while the owner counts on, and steps back often (see `pacing`). Nothing that cannot be
+read makes a scrape fail: it is missing from it, and counted.
 """
 
 from collections.abc import Iterator
-from time import perf_counter, sleep
+from time import perf_counter
 
 from prometheus_client import CollectorRegistry
 
 from .collector import Collector
 from .exposition import Format, pieces
-from .instruments import Ledger
 from .label import Labels, label
 from .namespaces import AnyInstrument, Service
+from .pacing import Pause, no_pause, step_back
 from .reading import Reading, read
-
-_PAUSE_S = 0.00005
+from .series import Ledger
 
 
 class Scrape:
@@ -43,14 +40,14 @@ class Scrape:
 
     def readings(self) -> Iterator[Reading]:
         """All metrics that have a series, as they are now, in the catalogue's order."""
-        started = perf_counter()
+        started, pause = perf_counter(), self._pause()
         counts: dict[Labels, float] = {}
         for instrument in self._instruments:
             if instrument is self._service.series:
                 self._service.series.replace(counts)
             elif instrument is self._service.collect:
                 self._service.collect.labels().observe(perf_counter() - started)
-            reading = read(instrument)
+            reading = read(instrument, pause)
             if reading.series:
                 counts[label(metric=reading.spec.name)] = len(reading.series)
                 yield reading
@@ -63,12 +60,14 @@ class Scrape:
         return own + others + end
 
     def _own(self, form: Format) -> Iterator[bytes]:
-        elsewhere = not self._ledger.owned_here()
+        pause = self._pause()
         for reading in self.readings():
             for piece in pieces(reading, form):
                 yield piece.encode()
-                if elsewhere:
-                    sleep(_PAUSE_S)
+                pause()
+
+    def _pause(self) -> Pause:
+        return no_pause if self._ledger.owned_here() else step_back
 
     def _others(self, form: Format) -> bytes:
         others = self._collector.others(self._registry)

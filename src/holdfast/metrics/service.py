@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from .boundaries import PRESETS, Preset
 from .exposition import negotiated
-from .instruments import Counter, Gauge, Histogram, Ledger
+from .instruments import Counter, Gauge, Histogram
 from .label import Labels, label
 from .meters import CLUSTER_OPERATIONS, JOB_OPERATIONS, ClusterOperation, JobOperation
 from .namespaces import (
@@ -31,6 +31,7 @@ from .namespaces import (
 )
 from .reading import read, samples
 from .scrape import Scrape
+from .series import Ledger
 from .streams import counted, counted_with_progress
 from .trackers import EffectMeter, Tracker
 
@@ -100,17 +101,18 @@ class MetricsService:
             if isinstance(instrument, Counter) and instrument.spec.derived is not None:
                 source = self._by_name[instrument.spec.derived.histogram]
                 assert isinstance(source, Histogram), source
-                instrument.source = source
+                instrument.derive_from(source)
 
     def own_thread(self) -> None:
         """Make the calling thread the one whose children take no lock; for the thread of the event loop.
 
         Children and meters asked for before by the former owner stay right as long as only it uses them.
         """
-        if not self._ledger.owned_here():
-            for instrument in self.instruments():
-                instrument.retire_own()
-            self._ledger.own()
+        with self._ledger.lock:
+            if not self._ledger.owned_here():
+                self._ledger.own()
+                for instrument in self.instruments():
+                    instrument.retire_own()
 
     def close(self) -> None:
         """Leave the registry. Counting goes on to work; calling it twice is harmless."""
@@ -212,11 +214,10 @@ class MetricsService:
         be unknown now, which is not zero.
         """
         instrument = self._named(name)
+        if not isinstance(instrument, Histogram):
+            return instrument.value(**labels)
         wanted = label(labels)
-        found = [one.value for one in samples(read(instrument)) if one.name == name and wanted <= one.labels]
-        if not found and isinstance(instrument, Gauge):
-            raise LookupError(f"{name} has no series with {dict(wanted)} now")
-        return sum(found)
+        return sum(one.value for one in samples(read(instrument)) if one.name == name and wanted <= one.labels)
 
     def _named(self, name: str) -> AnyInstrument:
         for suffix in ("", "_count", "_sum", "_bucket"):

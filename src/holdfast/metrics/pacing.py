@@ -1,0 +1,35 @@
+"""Long loops that let other threads run.
+
+A scrape in a thread of its own shares the interpreter with the event loop. Left alone it would keep it for the
+interpreter's switch interval (5 ms), again and again. So the loops of a scrape step back after every few hundred
+items, and really sleep for a moment: a mere release would not do, because the same thread takes the interpreter back
+before the other one has woken up.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from time import sleep
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+Pause = Callable[[], None]
+
+_EVERY: Final = 100
+_PAUSE_S: Final = 0.00005
+
+
+def no_pause() -> None:
+    """For the owner of the service, who would only wait for himself."""
+
+
+def step_back() -> None:
+    """Let the others run."""
+    sleep(_PAUSE_S)
+
+
+def paced(items: Iterable[T], pause: Pause) -> Iterator[T]:
+    """The items, with a pause after every so many."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % _EVERY == 0:
+            pause()

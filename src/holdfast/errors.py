@@ -119,7 +119,14 @@ class FencedOut(PersistenceError):
 
 
 class Conflict(PersistenceError):
-    """A guarded row was not as its unit expected it; nothing of the batch was written."""
+    """A guarded row was not as its unit expected it; nothing of the batch was written.
+
+    `unit_index` is the place in the batch of the first unit to blame, so that the others can be tried again at once.
+    """
+
+    def __init__(self, message: str = "", *, unit_index: int = 0, executed: Executed | None = None) -> None:
+        super().__init__(message, executed=executed)
+        self.unit_index = unit_index
 
 
 class RpcClientError(MessageError):

@@ -51,13 +51,17 @@ WRITE_ORDER: tuple[type[Row], ...] = (
     InboxRow,
     JobReplay,
     JobRow,
-    JobRetry,
     JobEnd,
+    JobRetry,
     JobDiscard,
     StartRecord,
     EndStart,
 )
-"""The order in which a store applies the rows of a batch: guards that free a name or a key come first."""
+"""The order in which a store applies the rows of a batch.
+
+What takes a row away comes first: it frees a name or a key, and a guard can then only fail where in the order of the
+units it would have passed (and is tried again in that order), never the other way round.
+"""
 
 
 class Unit:

@@ -46,12 +46,12 @@ class Journal(Protocol):
     """
 
     def commit(self, units: Sequence[Unit]) -> Awaitable[None] | None:
-        """Commits the units in order in one transaction.
+        """Commits the units in order in one transaction, as the incarnation that this store registered last.
 
         Returns None when the commit is already durable (an embedded store, without a task or a wait), else an
         awaitable. Raises, at once or from the awaitable:
 
-        Conflict: a guard failed; nothing was written, and some unit of the batch is to blame.
+        Conflict: a guard failed; nothing was written, and its `unit_index` names the first unit to blame.
         FencedOut: this incarnation was reaped; nothing was written.
         PersistenceError: the store refused or was unreachable; nothing was written.
         """

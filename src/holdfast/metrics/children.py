@@ -97,14 +97,12 @@ class HistogramChild:
         self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one observation, in the metric's unit; raises ValueError for NaN, which would spoil the sum."""
+        """Count one observation, in the metric's unit. It must be a number: a NaN would spoil the sum for good."""
+        self.sum += seconds
         if seconds <= self._first:
             self._lowest += 1
-        elif seconds != seconds:
-            raise ValueError("NaN is not an observation")
         else:
             self._higher[bisect_left(self._bounds, seconds)] += 1
-        self.sum += seconds
 
     def cumulated(self) -> list[int]:
         """Observations at or below each bound and, last, all of them."""
@@ -128,6 +126,6 @@ class LockedHistogramChild(HistogramChild):
         self._lock = lock
 
     def observe(self, seconds: float) -> None:
-        """Count one observation, in the metric's unit; raises ValueError for NaN."""
+        """Count one observation, in the metric's unit."""
         with self._lock:
             super().observe(seconds)

@@ -33,8 +33,9 @@ class Counter(Instrument[CounterChild]):
         """All series now."""
         readings: dict[Values, float] = {}
         for part in self._series[Outcome.OK].parts():
-            for values, child in paced(part.items(), pause):
-                readings[values] = readings.get(values, 0) + child.value
+            for chunk in paced(part.items(), pause):
+                for values, child in chunk:
+                    readings[values] = readings.get(values, 0) + child.value
         for values, count in self._derived(pause):
             readings[values] = readings.get(values, 0) + count
         return readings
@@ -55,7 +56,7 @@ class Counter(Instrument[CounterChild]):
             return
         operation_place = source.spec.labels.index("operation")
         for outcome in Outcome if rule.outcome is None else (rule.outcome,):
-            for values, count in paced(source.counts(outcome), pause):
+            for values, count in source.counts(outcome, pause):
                 if rule.operation is None or values[operation_place] == rule.operation:
                     yield self._pick((*values, outcome.value)), count
 
@@ -123,7 +124,8 @@ class Gauge(Instrument[GaugeChild]):
         sources: list[Reader] = [lambda: self._replaced, *self._readers]
         for reader in sources:
             try:
-                self._merge(readings, paced(self._asked(reader).items(), pause))
+                for chunk in paced(self._asked(reader).items(), pause):
+                    self._merge(readings, chunk)
             except Exception:
                 self._ledger.unreadable(self.spec.name)
         return readings
@@ -185,22 +187,23 @@ class Histogram(Instrument[HistogramChild]):
         """The child for operations that ended in this way."""
         return self._child(self._values(labels), outcome)
 
-    def counts(self, outcome: Outcome) -> Iterator[tuple[Values, int]]:
+    def counts(self, outcome: Outcome, pause: Pause = no_pause) -> Iterator[tuple[Values, int]]:
         """Number of observations by label set, of one outcome; a label set may come more than once."""
         series = self._series.get(outcome)
         for part in series.parts() if series else ():
-            for values, child in part.items():
-                yield values, child.count
+            for chunk in paced(part.items(), pause):
+                yield from ((values, child.count) for values, child in chunk)
 
     def read(self, pause: Pause = no_pause) -> dict[Values, Distribution]:
         """All series now."""
         readings: dict[Values, Distribution] = {}
         for series in self._series.copy().values():
             for part in series.parts():
-                for values, child in paced(part.items(), pause):
-                    found = Distribution(child.cumulated(), child.sum)
-                    before = readings.get(values)
-                    readings[values] = found if before is None else _added(before, found)
+                for chunk in paced(part.items(), pause):
+                    for values, child in chunk:
+                        found = Distribution(child.cumulated(), child.sum)
+                        before = readings.get(values)
+                        readings[values] = found if before is None else _added(before, found)
         return readings
 
 

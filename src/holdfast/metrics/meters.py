@@ -42,7 +42,7 @@ class Meter(Protocol):
 class OperationMeter:
     """Durations of one operation, and its errors by reason."""
 
-    __slots__ = ("_duration", "_error_labels", "_errors", "_labels", "_reason_label", "succeeded")
+    __slots__ = ("_duration", "_errors", "_labels", "_reason_label", "succeeded")
 
     succeeded: Callable[[float], None]
     """It succeeded, in so many seconds."""
@@ -51,7 +51,6 @@ class OperationMeter:
         self._duration = duration
         self._labels = labels
         self._errors = errors
-        self._error_labels = {name: value for name, value in labels.items() if name in errors.spec.labels}
         self._reason_label = reason_label
         self.succeeded = duration.ended(Outcome.OK, **labels).observe
 
@@ -62,7 +61,8 @@ class OperationMeter:
     def failed(self, seconds: float, error: BaseException, /) -> None:
         """It raised, after so many seconds."""
         self._duration.ended(Outcome.ERROR, **self._labels).observe(seconds)
-        self._errors.labels(**self._error_labels, **{self._reason_label: error_tag(error)}).inc()
+        kept = {name: value for name, value in self._labels.items() if name in self._errors.spec.labels}
+        self._errors.labels(**kept, **{self._reason_label: error_tag(error)}).inc()
 
     def cancelled(self, seconds: float, /) -> None:
         """It was cancelled, after so many seconds; that is no error."""

@@ -1,12 +1,13 @@
 """Long loops that let other threads run.
 
 A scrape in a thread of its own shares the interpreter with the event loop. Left alone it would keep it for the
-interpreter's switch interval (5 ms), again and again. So the loops of a scrape step back after every few hundred
-items, and really sleep for a moment: a mere release would not do, because the same thread takes the interpreter back
+interpreter's switch interval (5 ms), again and again. So the loops of a scrape step back after every hundred items
+or so, and really sleep for a moment: a mere release would not do, because the same thread takes the interpreter back
 before the other one has woken up.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from time import sleep
 from typing import Final, TypeVar
 
@@ -27,9 +28,9 @@ def step_back() -> None:
     sleep(_PAUSE_S)
 
 
-def paced(items: Iterable[T], pause: Pause) -> Iterator[T]:
-    """The items, with a pause after every so many."""
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % _EVERY == 0:
-            pause()
+def paced(items: Iterable[T], pause: Pause) -> Iterator[list[T]]:
+    """The items by the hundred, with a pause after each of these."""
+    source = iter(items)
+    while chunk := list(islice(source, _EVERY)):
+        yield chunk
+        pause()

@@ -88,6 +88,7 @@ class Instrument(Generic[C]):
         self._series: dict[Outcome, Series[C]] = {Outcome.OK: Series()}
         self._count = 0
         self._offender: int | None = None
+        self._names = frozenset(spec.labels)
         self._user_places = [place for place, name in enumerate(spec.labels) if not LABELS[name][0]]
 
     def __repr__(self) -> str:
@@ -107,12 +108,11 @@ class Instrument(Generic[C]):
             series.retire()
 
     def _values(self, labels: Mapping[str, object]) -> Values:
-        names = self.spec.labels
-        values = tuple([clean(labels.get(name)) for name in names])
-        if len(labels) > len(names) or not labels.keys() <= set(names):
-            unknown = ", ".join(sorted(str(name) for name in labels.keys() - set(names)))
-            raise ValueError(f"{self.spec.name} has no label {unknown}; its labels are: {', '.join(names) or 'none'}")
-        return values
+        if not labels.keys() <= self._names:
+            unknown = ", ".join(sorted(str(name) for name in labels.keys() - self._names))
+            known = ", ".join(self.spec.labels) or "none"
+            raise ValueError(f"{self.spec.name} has no label {unknown}; its labels are: {known}")
+        return tuple([clean(labels.get(name)) for name in self.spec.labels])
 
     def _child(self, values: Values, outcome: Outcome = Outcome.OK) -> C:
         owned = self._ledger.owned_here()

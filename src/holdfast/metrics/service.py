@@ -14,7 +14,7 @@ from .boundaries import PRESETS, Preset
 from .exposition import negotiated
 from .instruments import Counter, Gauge, Histogram
 from .label import Labels, label
-from .meters import CLUSTER_OPERATIONS, JOB_OPERATIONS, ClusterOperation, JobOperation
+from .meters import CLUSTER_OPERATIONS, JOB_OPERATIONS, ClusterOperation, JobOperation, Meter
 from .namespaces import (
     AnyInstrument,
     Cluster,
@@ -33,7 +33,7 @@ from .reading import read, samples
 from .scrape import Scrape
 from .series import Ledger
 from .streams import counted, counted_with_progress
-from .trackers import EffectMeter, Tracker
+from .trackers import EffectMeter, Tracker, remembered
 
 T = TypeVar("T")
 
@@ -133,7 +133,9 @@ class MetricsService:
         gauge.at(labels).set(value)
 
     def observe(self, histogram: Histogram, labels: Labels, value: float) -> None:
-        """Observe into a histogram, in its unit; raises ValueError for a label it does not have."""
+        """Observe into a histogram, in its unit; raises ValueError for NaN or a label it does not have."""
+        if value != value:
+            raise ValueError("NaN is not an observation")
         histogram.at(labels).observe(value)
 
     def track_cluster(self, *, operation: ClusterOperation, entity_type: str) -> Tracker:
@@ -143,7 +145,11 @@ class MetricsService:
         """
         if operation not in CLUSTER_OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}; known are {', '.join(CLUSTER_OPERATIONS)}")
-        return Tracker(lambda: self.cluster.meter(operation=operation, entity_type=entity_type), self._clock)
+
+        def meter() -> Meter:
+            return self.cluster.meter(operation=operation, entity_type=entity_type)
+
+        return Tracker(remembered(meter, self._ledger), self._clock)
 
     def track_job(self, *, job_type: str, operation: JobOperation, priority: str | None = None) -> Tracker:
         """Measure an operation on jobs: duration always, enqueued or cancelled on success, else the error's reason.
@@ -152,11 +158,11 @@ class MetricsService:
         """
         if operation not in JOB_OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}; known are {', '.join(JOB_OPERATIONS)}")
-        return Tracker(
-            lambda: self.jobs.meter(operation=operation, job_type=job_type, priority=priority),
-            self._clock,
-            counts_accepted=operation == "submit",
-        )
+
+        def meter() -> Meter:
+            return self.jobs.meter(operation=operation, job_type=job_type, priority=priority)
+
+        return Tracker(remembered(meter, self._ledger), self._clock, counts_accepted=operation == "submit")
 
     def track_effect(
         self,

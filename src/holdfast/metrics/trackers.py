@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError as FutureCancelledError
 from functools import wraps
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from .instruments import Counter, Histogram
 from .label import Labels, error_tag
 from .meters import Meter
+from .series import Ledger
 from .spec import Outcome
 
 P = ParamSpec("P")
@@ -116,6 +118,21 @@ class Tracker:
             meter.cancelled(seconds)
         else:
             meter.failed(seconds, error)
+
+
+def remembered(meter: Callable[[], Meter], ledger: Ledger) -> Callable[[], Meter]:
+    """The same meter again for the owner, and another one for all other threads."""
+    meters: dict[int, Meter] = {}
+
+    def meter_here() -> Meter:
+        owner = ledger.owner
+        key = owner if owner == get_ident() else 0  # no thread has the identity 0
+        found = meters.get(key)
+        if found is None:
+            found = meters[key] = meter()
+        return found
+
+    return meter_here
 
 
 class EffectMeter:

@@ -17,7 +17,7 @@ class Ids(Protocol):
 
 class Maintenance(Protocol):
     async def prune(self, *, finished_before: int, limit: int) -> int:
-    """Deletes done rows and archived jobs that finished before this moment (dead ones only once dealt with).
+        """Deletes done rows and archived jobs that finished before this moment (dead ones only once dealt with).
 
         At most `limit` rows of each; returns how many went.
         """

@@ -30,6 +30,10 @@ class EntitySettings:
     """Seconds without a message after which an instance is deactivated; a type may set its own."""
     call_timeout: float = 30.0
     """Seconds a caller waits for a reply where the call does not say; shorter than common proxies' 60."""
+    handler_timeout: float = 60.0
+    """Seconds one delivery of a durable message may take; then it is cancelled and tried again."""
+    threads: int = 16
+    """Threads for sync handlers with `executor="thread"`."""
     max_deliveries: int = 10
     """Tries of a durable message before it is a dead letter; with the backoff below about 8 minutes."""
     retry_first: float = 0.5
@@ -93,6 +97,30 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSettings:
+    """Connections between processes."""
+
+    window: int = 4096
+    """Calls and streams that may wait for their answers on one connection before `MailboxFull`."""
+    unsent_bytes_max: int = 8 * 1024 * 1024
+    """Bytes a slow reader may leave unread before new calls to it and from it are refused with `MailboxFull`."""
+    unsent_bytes_limit: int = 64 * 1024 * 1024
+    """Bytes a slow reader may leave unread before its connection is ended; bounds memory whatever is answered."""
+    stream_credit: int = 16
+    """Items of a stream that may be under way; enough to hide the round trip, few enough to stop early."""
+    heartbeat: float = 2.0
+    """Seconds without a sign of the peer after which it is asked for one."""
+    silence_max: float = 30.0
+    """Seconds without a sign of the peer after which it counts as gone; as long as an event loop may stand still."""
+    handshake_timeout: float = 5.0
+    """Seconds until a connection must have been opened and both sides introduced."""
+    close_timeout: float = 1.0
+    """Seconds that the last bytes get to leave when a connection is closed."""
+    connections_max: int = 1024
+    """Connections that one listener keeps open; more are closed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSettings:
     """How long the traces of finished work are kept."""
 
@@ -112,6 +140,7 @@ class Settings:
     entities: EntitySettings = field(default_factory=EntitySettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    transport: TransportSettings = field(default_factory=TransportSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,103 @@
+"""The door: how calls, sends and streams leave a ref, whoever carries them out.
+
+On a runner the entity manager is the door, in a client the connection to one. A ref outlives both: it holds the App's
+`Link`, which points at the door of the node that is open now.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from holdfast.errors import NotStarted
+from holdfast.model.address import Address
+from holdfast.model.ids import MessageId
+
+from .handler import Handler
+
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Receipt(Generic[R_co]):
+    """What a durable send returns once the message is on disk.
+
+    `duplicate` is True where the key or id was known already, and None where only the owner can tell (the message
+    waits in the inbox).
+    """
+
+    message_id: MessageId
+    duplicate: bool | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SendOptions:
+    """What `.opts(...)` was told. `timeout`, `delay` and `every` are seconds."""
+
+    timeout: float | None = None
+    key: str | None = None
+    delay: float | None = None
+    at: datetime | None = None
+    every: float | None = None
+    name: str | None = None
+    tx: object | None = None
+    detached: bool = False
+
+
+DEFAULTS = SendOptions()
+
+
+class Door(Protocol):
+    def call(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Coroutine[Any, Any, Any]:
+        """Request/reply. Raises declared errors as themselves and MessageErrors."""
+        ...
+
+    def send(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Coroutine[Any, Any, Receipt[Any]]:
+        """A durable message, one way; inside a handler it joins the handler's transaction."""
+        ...
+
+    def stream(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> AsyncIterator[Any]:
+        """The elements of a stream."""
+        ...
+
+    def cancel_timer(self, address: Address, name: str) -> Coroutine[Any, Any, bool]:
+        """Cancels the pending timer of this name; False where there is none."""
+        ...
+
+
+RunBlocking = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
+
+
+class Link:
+    """Where an App's refs find the door of its node, and how its blocking twins run."""
+
+    __slots__ = ("_app", "_door", "run_blocking")
+
+    def __init__(self, app: str, run_blocking: RunBlocking) -> None:
+        self._app = app
+        self._door: Door | None = None
+        self.run_blocking = run_blocking
+
+    @property
+    def door(self) -> Door:
+        """Raises NotStarted."""
+        if self._door is None:
+            raise NotStarted(
+                f"App {self._app!r} is not running here: use `async with app.runner():` or `async with app.client():`"
+            )
+        return self._door
+
+    def open(self, door: Door) -> None:
+        self._door = door
+
+    def close(self) -> None:
+        self._door = None

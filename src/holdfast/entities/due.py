@@ -1,0 +1,112 @@
+"""Messages whose time has not come: the nearest in memory, the rest in the store.
+
+Holds a bounded number of stored rows, soonest first, and one loop timer for the first. What is due beyond the farthest
+row in memory (the horizon) stays in the store and is read once the near ones have gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Sequence
+
+from holdfast.kit.clock import Clock
+from holdfast.kit.tasks import TaskOwner
+from holdfast.model.ids import SECOND_US
+from holdfast.model.message import MessageRow
+
+NEVER = 2**63
+SLEEP_S_MAX = 3600.0
+
+
+class DueQueue:
+    """Calls `deliver` with the rows whose time has come. Rows handed to `add` are stored already."""
+
+    def __init__(
+        self,
+        *,
+        upcoming: Callable[[int, int], Awaitable[Sequence[MessageRow]]],
+        deliver: Callable[[list[MessageRow]], None],
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        rows_max: int,
+    ) -> None:
+        self._upcoming = upcoming
+        self._deliver = deliver
+        self._clock = clock
+        self._loop = loop
+        self._rows_max = rows_max
+        self._heap: list[tuple[int, int]] = []
+        self._rows: dict[int, MessageRow] = {}
+        self._horizon = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks = TaskOwner("holdfast-due")
+        self._refilling = False
+
+    async def start(self) -> None:
+        """Reads the nearest rows from the store."""
+        await self._refill()
+
+    async def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._tasks.stop()
+
+    def add(self, row: MessageRow) -> None:
+        """A stored row to be delivered at its `due_at`; beyond the horizon the store keeps it for later."""
+        if row.due_at > self._horizon or row.id in self._rows:
+            return
+        if len(self._rows) >= self._rows_max:
+            self._horizon = row.due_at
+            return
+        self._push(row)
+        self._arm()
+
+    def remove(self, message_id: int) -> None:
+        """The row is gone from the store, or delivered otherwise."""
+        self._rows.pop(message_id, None)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _push(self, row: MessageRow) -> None:
+        self._rows[row.id] = row
+        heapq.heappush(self._heap, (row.due_at, row.id))
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._heap and self._heap[0][1] not in self._rows:
+            heapq.heappop(self._heap)
+        if self._heap:
+            wait_s = (self._heap[0][0] - self._clock.now_us()) / SECOND_US
+            self._timer = self._loop.call_later(min(max(wait_s, 0.0), SLEEP_S_MAX), self._fire)
+        elif self._horizon < NEVER and not self._refilling:
+            self._refilling = True
+            self._tasks.start(self._refill(), name="refill")
+
+    def _fire(self) -> None:
+        self._timer = None
+        now, due = self._clock.now_us(), []
+        while self._heap and self._heap[0][0] <= now:
+            row = self._rows.pop(heapq.heappop(self._heap)[1], None)
+            if row is not None:
+                due.append(row)
+        if due:
+            self._deliver(due)
+        self._arm()
+
+    async def _refill(self) -> None:
+        try:
+            after = self._clock.now_us() if not self._horizon else min(self._horizon, self._clock.now_us())
+            rows = await self._upcoming(after, self._rows_max)
+        finally:
+            self._refilling = False
+        for row in rows:
+            if row.id not in self._rows:
+                self._push(row)
+        self._horizon = NEVER if len(rows) < self._rows_max else rows[-1].due_at
+        if self._heap:
+            self._arm()

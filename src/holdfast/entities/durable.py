@@ -1,0 +1,306 @@
+"""Durable messages: what their end writes, and how often they are tried.
+
+The quick way: a message whose handler ends without suspending is stored and consumed by one commit, which writes its
+done row and no message row. Only what is not over at once gets a message row: a handler that suspends (stored at its
+first suspension), one that raised and will be tried again, a message with a later time. What a sender was told is on
+disk first, always: a `send` is acknowledged by the commit that stores the message or its outcome.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Protocol
+
+import msgspec
+
+from holdfast.errors import HandlerFailed, KeyConflict, MessageDead
+from holdfast.kit.backoff import Backoff
+from holdfast.kit.clock import Clock
+from holdfast.model.ids import micros
+from holdfast.model.message import (
+    Consume,
+    DeadMessageRow,
+    DoneRow,
+    MessageRetry,
+    MessageRow,
+    OutcomeKind,
+)
+from holdfast.model.unit import Row
+from holdfast.settings import EntitySettings
+
+from .handler import Handler
+from .turns import Activation, Ending, HandlerTurn
+from .units import RowsItem
+
+ERROR_CHARS_MAX = 2000
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class DeclaredError(msgspec.Struct, frozen=True, array_like=True):
+    """A declared error as a done row keeps it: the class by name, and the arguments it was made with."""
+
+    name: str
+    args: list[Any]
+
+
+_declared = msgspec.msgpack.Decoder(DeclaredError)
+
+
+class Listener(Protocol):
+    """Who waits for a durable message; each method is called at most once."""
+
+    def stored(self) -> None:
+        """The message is on disk, or its outcome is."""
+        ...
+
+    def refused(self, error: BaseException) -> None:
+        """The message was not accepted; nothing of it was written."""
+        ...
+
+    def done(self, ending: Ending, outcome: Any) -> None:
+        """Its outcome: the value, the declared error, or why it is dead."""
+        ...
+
+
+class Deliveries(Protocol):
+    """Who keeps durable messages in memory between their tries."""
+
+    def store(self, turn: DurableTurn) -> RowsItem:
+        """Writes the message's row now, because its handler takes its time."""
+        ...
+
+    def concluded(self, turn: DurableTurn) -> None:
+        """The commit of the turn's end is known to have succeeded, or there was nothing to commit."""
+        ...
+
+    def not_written(self, turn: DurableTurn, error: BaseException) -> None:
+        """The commit of the turn's end surely failed."""
+        ...
+
+
+class DurableRules:
+    """How often, how long, and who says so."""
+
+    def __init__(
+        self,
+        *,
+        settings: EntitySettings,
+        clock: Clock,
+        rng: random.Random,
+        incarnation: int,
+        deliveries: Deliveries,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.rng = rng
+        self.incarnation = incarnation
+        self.deliveries = deliveries
+        self.backoff = Backoff(first_s=settings.retry_first, ceiling_s=settings.retry_max)
+
+    def deliveries_max(self, handler: Handler) -> int:
+        return handler.options.max_deliveries or self.settings.max_deliveries
+
+
+class DurableTurn(HandlerTurn):
+    """A durable message in the hands of its owner; `listeners` hear of it as long as somebody waits.
+
+    `due_at` above 0 after a run means that it will be tried again then; `next_row` is what a repeating timer left.
+    """
+
+    __slots__ = ("_rules", "_storing", "deliveries", "due_at", "listeners", "next_id", "next_row", "row", "stored")
+
+    def __init__(
+        self,
+        activation: Activation,
+        handler: Handler,
+        row: MessageRow,
+        rules: DurableRules,
+        *,
+        stored: bool,
+        next_id: int = 0,
+    ) -> None:
+        super().__init__(activation, handler, (), None, rules.settings.handler_timeout)
+        self.row = row
+        self.stored = stored
+        self.listeners: list[Listener] = []
+        self.deliveries = row.deliveries
+        self.due_at = 0
+        self.next_id = next_id
+        self.next_row: MessageRow | None = None
+        self._rules = rules
+        self._storing: RowsItem | None = None
+
+    def starting(self) -> None:
+        self.deliveries += 1
+        if self.deliveries > 1:
+            self.activation.hosted.redeliveries.inc()
+
+    def suspended(self) -> None:
+        self.store_now()
+
+    def store_now(self) -> None:
+        """Puts the message on disk, so that its sender needs not wait for its handler."""
+        if not self.stored and self._storing is None:
+            self._storing = self._rules.deliveries.store(self)
+
+    def stored_now(self) -> None:
+        """Its row is on disk."""
+        self.stored, self._storing = True, None
+        for listener in self.listeners:
+            listener.stored()
+
+    def conclude(self) -> None:
+        """What the message's end writes beside the handler's own effects."""
+        self._settle_storing()
+        self.due_at = 0
+        if self.ending is Ending.VALUE:
+            self._consume(OutcomeKind.REPLIED, self._encoded_value())
+            return
+        self.rows = self.after = self.encoded = None
+        self.size_bytes = 0
+        if self.ending is Ending.DECLARED:
+            self._consume(OutcomeKind.DECLARED_ERROR, encode_declared(self.outcome))
+        elif isinstance(self.outcome, Exception):
+            self._failed(self.outcome)
+
+    def _settle_storing(self) -> None:
+        """A row no flush has taken need not be written any more; one in flight will be there when this commits."""
+        if self._storing is None:
+            return
+        if self._storing.was_taken:
+            self.stored = True
+        else:
+            self._storing.withdraw()
+        self._storing = None
+
+    def _encoded_value(self) -> bytes | None:
+        return None if self.outcome is None else self.handler.signature.result.encode(self.outcome)
+
+    def _consume(self, kind: OutcomeKind, outcome: bytes | None, *more: Row) -> None:
+        row, now = self.row, self._rules.clock.now_us()
+        rows: list[Row] = [Consume(row.id)] if self.stored else []
+        rows.append(done_row(row, kind, outcome, self.deliveries, now, self._rules.incarnation))
+        if row.every_us:
+            self.next_row = self._next_occurrence(now)
+            rows.append(self.next_row)
+        self.rows = [*rows, *more, *(self.rows or ())]
+        self.size_bytes += len(outcome or b"") + len(row.payload)
+
+    def _next_occurrence(self, now: int) -> MessageRow:
+        """The next time on the timer's own grid; occurrences missed meanwhile are skipped, not made up for."""
+        row = self.row
+        steps = max(1, -(-(now - row.due_at) // row.every_us))
+        return row._replace(
+            id=self.next_id,
+            due_at=row.due_at + steps * row.every_us,
+            deliveries=0,
+            crashes=0,
+            last_error=None,
+            created_at=now,
+            admitted_by=self._rules.incarnation,
+        )
+
+    def _failed(self, error: Exception) -> None:
+        text = describe(error)
+        if self.deliveries >= self._rules.deliveries_max(self.handler):
+            self.die(f"{self.row.method} on {self.row.address} failed {self.deliveries} times; last: {text}")
+            return
+        delay = self._rules.backoff.delay_s(self.deliveries, self._rules.rng)
+        self.due_at = self._rules.clock.now_us() + micros(delay)
+        if self.stored:
+            self.rows = [MessageRetry(self.deliveries, self.row.crashes, self.due_at, text, self.row.id)]
+        else:
+            self.row = self.row._replace(deliveries=self.deliveries, due_at=self.due_at, last_error=text)
+            self.rows = [self.row]
+            self.size_bytes = len(self.row.payload)
+
+    def die(self, text: str) -> None:
+        """Makes the message a dead letter."""
+        self.ended, self.due_at, self.rows = True, 0, None
+        self.ending, self.outcome = Ending.FAILURE, MessageDead(text)
+        letter = dead_row(self.row, self.deliveries, text, self._rules.clock.now_us())
+        self._consume(OutcomeKind.DEAD, text.encode(), letter)
+
+    def settle(self) -> None:
+        super().settle()
+        self._rules.deliveries.concluded(self)
+
+    def commit_failed(self, error: BaseException) -> None:
+        self.settled = True
+        self._rules.deliveries.not_written(self, error)
+
+
+def done_row(
+    row: MessageRow, kind: OutcomeKind, outcome: bytes | None, deliveries: int, now: int, incarnation: int
+) -> DoneRow:
+    """What stays of a message."""
+    return DoneRow(
+        row.id,
+        row.shard,
+        row.entity_type,
+        row.entity_id,
+        row.method,
+        row.key,
+        row.payload_hash,
+        kind,
+        outcome,
+        deliveries,
+        row.created_at,
+        now,
+        row.admitted_by,
+        incarnation,
+    )
+
+
+def dead_row(row: MessageRow, deliveries: int, text: str, now: int) -> DeadMessageRow:
+    """The message whole, for its replay."""
+    return DeadMessageRow(
+        row.id,
+        row.shard,
+        row.entity_type,
+        row.entity_id,
+        row.method,
+        row.payload,
+        row.payload_hash,
+        row.key,
+        row.headers,
+        deliveries,
+        row.crashes,
+        text,
+        row.created_at,
+        now,
+    )
+
+
+def encode_declared(error: BaseException) -> bytes:
+    """A declared error as it is stored and sent. Raises TypeError for arguments msgpack can't hold."""
+    return _encode(DeclaredError(type(error).__name__, list(error.args)))
+
+
+def decode_declared(handler: Handler, outcome: bytes) -> Exception:
+    """The error again, as its declared class; HandlerFailed where this version does not declare it."""
+    stored = _declared.decode(outcome)
+    kind = handler.errors.get(stored.name)
+    if kind is None:
+        return HandlerFailed(f"{handler.signature.name} raised {stored.name}", error_type=stored.name)
+    return kind(*stored.args)
+
+
+def outcome_of(handler: Handler, done: DoneRow) -> tuple[Ending, Any]:
+    """How a message ended, from its done row."""
+    match OutcomeKind(done.kind):
+        case OutcomeKind.REPLIED:
+            return Ending.VALUE, None if done.outcome is None else handler.signature.result.decode(done.outcome)
+        case OutcomeKind.DECLARED_ERROR:
+            return Ending.DECLARED, decode_declared(handler, done.outcome or b"")
+        case OutcomeKind.DEAD | OutcomeKind.DISCARDED:
+            return Ending.FAILURE, MessageDead((done.outcome or b"").decode(errors="replace"))
+        case OutcomeKind.KEY_CONFLICT:
+            return Ending.FAILURE, KeyConflict(f"the key {done.key!r} was used before with another payload")
+
+
+def describe(error: BaseException) -> str:
+    """An error as a dead letter keeps it, for operators."""
+    cause = error.__cause__ if isinstance(error, HandlerFailed) and error.__cause__ else error
+    return f"{type(cause).__name__}: {cause}"[:ERROR_CHARS_MAX]

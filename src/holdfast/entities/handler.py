@@ -1,0 +1,80 @@
+"""One message of an entity class: its function, its codec and what its decorator was told."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+from holdfast.errors import ConfigurationError
+from holdfast.model.signature import Signature, resolve_hints, signature_of
+
+OnRetry = Literal["wait", "step_aside"]
+Executor = Literal["loop", "thread"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerOptions:
+    """What a decorator was told."""
+
+    durable: bool = False
+    readonly: bool = False
+    stream: bool = False
+    exclusive: bool = False
+    dedupe: str | None = None
+    errors: tuple[type[Exception], ...] = ()
+    max_deliveries: int | None = None
+    on_retry: OnRetry = "wait"
+    executor: Executor = "loop"
+    name: str | None = None
+
+
+class Handler:
+    """One message of one entity type: the function, its codec and its options. Made when the class is."""
+
+    __slots__ = (
+        "dedupe_position",
+        "errors",
+        "function",
+        "is_async",
+        "name",
+        "options",
+        "readonly",
+        "signature",
+        "writes",
+    )
+
+    def __init__(self, owner: type[Any], attribute: str, function: Callable[..., Any], options: HandlerOptions) -> None:
+        self.name = options.name or attribute
+        self.function = function
+        self.options = options
+        self.readonly = options.readonly or (options.stream and not options.exclusive)
+        self.writes = not self.readonly
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.errors = {error.__name__: error for error in options.errors}
+        label = f"{owner.__name__}.{attribute}"
+        self.signature = _signature(label, function, stream=options.stream)
+        self.dedupe_position = _position_of(label, options.dedupe, self.signature)
+
+    @property
+    def durable(self) -> bool:
+        return self.options.durable
+
+
+def _signature(label: str, function: Callable[..., Any], *, stream: bool) -> Signature:
+    if not stream:
+        return signature_of(function, name=label, skip_first=True)
+    if not inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"{label}: a @stream is an async generator; it has no `yield`")
+    element = (typing.get_args(resolve_hints(function, label).get("return")) or (Any,))[0]
+    return signature_of(function, name=label, skip_first=True, result=element)
+
+
+def _position_of(label: str, parameter: str | None, signature: Signature) -> int | None:
+    if parameter is None:
+        return None
+    if parameter not in signature.parameters:
+        raise ConfigurationError(f"{label}: dedupe names {parameter!r}, which is no parameter of it")
+    return signature.parameters.index(parameter)

@@ -1,0 +1,309 @@
+"""The door on a runner: calls, sends and streams of this process's own entities.
+
+A call of a free, live entity runs its handler in the caller's own task; that is the fast path. A caller that is
+cancelled cancels its volatile call; a durable one goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from time import perf_counter
+from typing import Any
+
+from holdfast.errors import SendTimeout, UsageError
+from holdfast.kit.clock import Clock
+from holdfast.kit.deadlines import DeadlineWheel
+from holdfast.kit.hashing import payload_hash
+from holdfast.kit.ids import IdPool
+from holdfast.model.address import Address
+from holdfast.model.ids import MessageId, micros
+from holdfast.model.message import MessageRow, TimerCancel
+from holdfast.ports.turn import current_turn
+from holdfast.settings import EntitySettings
+
+from .delivery import Delivery
+from .door import Receipt, SendOptions
+from .handler import Handler
+from .manager import EntityManager
+from .running import TurnRunner
+from .stepping import CHECKPOINT
+from .streams import Streams
+from .turns import Activation, Ending, HandlerTurn, refuse_circle
+
+
+class Waiter:
+    """A local caller that waits for a durable message: for its acceptance, or for its outcome."""
+
+    __slots__ = ("accepted", "finished")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.accepted: asyncio.Future[None] = loop.create_future()
+        self.finished: asyncio.Future[tuple[Ending, Any]] = loop.create_future()
+
+    def stored(self) -> None:
+        if not self.accepted.done():
+            self.accepted.set_result(None)
+
+    def refused(self, error: BaseException) -> None:
+        for future in (self.accepted, self.finished):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # the sender awaits one of the two; the other must not be reported
+
+    def done(self, ending: Ending, outcome: Any) -> None:
+        if not self.finished.done():
+            self.finished.set_result((ending, outcome))
+
+
+class LocalDoor:
+    """Serves this process's refs on a runner that owns every shard."""
+
+    def __init__(
+        self,
+        *,
+        manager: EntityManager,
+        runner: TurnRunner,
+        delivery: Delivery,
+        wheel: DeadlineWheel,
+        ids: IdPool,
+        clock: Clock,
+        incarnation: int,
+        settings: EntitySettings,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._manager = manager
+        self._live: Mapping[Address, Activation] = manager.live
+        self._runner = runner
+        self._delivery = delivery
+        self._streams: Streams
+        self._wheel = wheel
+        self._ids = ids
+        self._clock = clock
+        self._incarnation = incarnation
+        self._call_timeout = settings.call_timeout
+        self._loop = loop
+
+    def stream_with(self, streams: Streams) -> None:
+        """Who opens streams; it invokes turns through this door."""
+        self._streams = streams
+
+    def call(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Coroutine[Any, Any, Any]:
+        if handler.options.durable:
+            return self._call_durable(address, handler, args, kwargs, options)
+        return self._call_volatile(address, handler, args, kwargs, options.timeout or self._call_timeout)
+
+    async def send(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Receipt[Any]:
+        caller = current_turn.get()
+        started = perf_counter()
+        sent = self._manager.hosted_type(address.entity_type).sent
+        try:
+            row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
+            if caller is not None and not options.detached:
+                self._stage(caller, row)
+                receipt = Receipt[Any](MessageId(row.id), duplicate=False)
+            else:
+                receipt = await self._send_alone(row, handler, options)
+        except asyncio.CancelledError:
+            sent.cancelled(perf_counter() - started)
+            raise
+        except Exception as error:
+            sent.failed(perf_counter() - started, error)
+            raise
+        sent.succeeded(perf_counter() - started)
+        return receipt
+
+    def stream(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> AsyncIterator[Any]:
+        return self._streams.open(address, handler, args, kwargs, options.timeout or self._call_timeout)
+
+    async def cancel_timer(self, address: Address, name: str) -> bool:
+        caller = current_turn.get()
+        return await self._delivery.cancel_timer(address, name, caller if isinstance(caller, HandlerTurn) else None)
+
+    async def row(self, address: Address, handler: Handler, payload: bytes, options: SendOptions) -> MessageRow:
+        """A durable message as it will be stored."""
+        if options.tx is not None:
+            raise UsageError("`tx=` writes through a PostgreSQL connection; this store is embedded")
+        now = self._clock.now_us()
+        message_id = await self._ids.take()
+        return MessageRow(
+            id=message_id,
+            shard=self._manager.shard_of(address),
+            entity_type=address.entity_type,
+            entity_id=address.entity_id,
+            method=handler.name,
+            payload=payload,
+            payload_hash=payload_hash(payload),
+            key=options.key if options.key is not None else _dedupe_key(handler, payload),
+            headers=None,
+            due_at=_due_at(options, now),
+            name=options.name,
+            every_us=micros(options.every) if options.every else 0,
+            generation=message_id,
+            deliveries=0,
+            crashes=0,
+            last_error=None,
+            created_at=now,
+            admitted_by=self._incarnation,
+        )
+
+    async def _call_volatile(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
+    ) -> Any:
+        started = perf_counter()
+        sent = self._manager.hosted_type(address.entity_type).sent
+        try:
+            caller = current_turn.get()
+            if caller is not None:
+                refuse_circle(caller, address)
+            arguments = handler.signature.cross(args, kwargs)
+            activation = self._live.get(address)
+            if (
+                activation is not None
+                and activation.instance is not None
+                and activation.waiting is None
+                and activation.admits(handler)
+            ):
+                turn = HandlerTurn(activation, handler, arguments, caller, timeout)
+                activation.hold(handler)
+                await self._runner.run(turn)
+                if turn.settled:
+                    await CHECKPOINT
+            else:
+                turn = self._queue(address, handler, arguments, caller, timeout)
+            if not turn.settled:
+                await self._outcome(turn, timeout)
+            if turn.ending is not Ending.VALUE:
+                raise turn.outcome
+        except asyncio.CancelledError:
+            sent.cancelled(perf_counter() - started)
+            raise
+        except Exception as error:
+            sent.failed(perf_counter() - started, error)
+            raise
+        sent.succeeded(perf_counter() - started)
+        return turn.outcome
+
+    async def invoke(
+        self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
+    ) -> HandlerTurn:
+        """Runs a turn through the mailbox to its settled end. Raises its failure; a declared error is an ending."""
+        turn = self._queue(address, handler, arguments, current_turn.get(), timeout)
+        if not turn.settled:
+            await self._outcome(turn, timeout)
+        if turn.ending is Ending.FAILURE:
+            raise turn.outcome
+        return turn
+
+    def _queue(
+        self, address: Address, handler: Handler, arguments: tuple[Any, ...], caller: Any, timeout: float
+    ) -> HandlerTurn:
+        activation = self._manager.activation(address)
+        self._manager.refuse_overload(activation)
+        turn = HandlerTurn(activation, handler, arguments, caller, timeout)
+        self._manager.enqueue(turn)
+        return turn
+
+    async def _outcome(self, turn: HandlerTurn, timeout: float) -> None:
+        """Waits for a turn that runs, or commits, elsewhere."""
+        turn.waiter = self._loop.create_future()
+        deadline = self._wheel.after(timeout, lambda: _give_up(turn, timeout))
+        try:
+            await turn.waiter
+        except asyncio.CancelledError:
+            turn.abandoned = True
+            if turn.task is not None:
+                turn.task.cancel()
+            raise
+        finally:
+            deadline.cancel()
+            turn.waiter = None
+
+    async def _call_durable(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Any:
+        started = perf_counter()
+        sent = self._manager.hosted_type(address.entity_type).sent
+        try:
+            caller = current_turn.get()
+            if caller is not None:
+                refuse_circle(caller, address)
+            row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
+            waiter = Waiter(self._loop)
+            _, turn = await self._delivery.accept(row, handler, waiter, retry=False, one_way=False)
+            timeout = options.timeout or self._call_timeout
+            ending, outcome = await self._within(waiter.finished, timeout, handler)
+            if turn is not None:
+                self._delivery.forget(turn, waiter)
+            if ending is not Ending.VALUE:
+                raise outcome
+        except asyncio.CancelledError:
+            sent.cancelled(perf_counter() - started)
+            raise
+        except Exception as error:
+            sent.failed(perf_counter() - started, error)
+            raise
+        sent.succeeded(perf_counter() - started)
+        return handler.signature.result.cross(outcome)
+
+    async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
+        waiter = Waiter(self._loop)
+        duplicate, turn = await self._delivery.accept(row, handler, waiter, retry=False, one_way=True)
+        await self._within(waiter.accepted, options.timeout or self._call_timeout, handler)
+        stored_id = turn.row.id if turn is not None else row.id
+        return Receipt(MessageId(stored_id), duplicate)
+
+    async def _within(self, future: asyncio.Future[Any], timeout: float, handler: Handler) -> Any:
+        """The future's result, or SendTimeout: the message itself goes on."""
+        name = handler.signature.name
+        late = SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key")
+        deadline = self._wheel.after(timeout, lambda: _fail(future, late))
+        try:
+            return await future
+        finally:
+            deadline.cancel()
+
+    def _stage(self, caller: Any, row: MessageRow) -> None:
+        """Joins the handler's transaction."""
+        if row.name is not None:
+            caller.stage(TimerCancel(row.entity_type, row.entity_id, row.name))
+        caller.stage(row, len(row.payload))
+        caller.after_commit(lambda: self._delivery.deliver_later(row))
+
+
+def _give_up(turn: HandlerTurn, timeout: float) -> None:
+    """The caller's deadline, while the turn waits or commits elsewhere; a running handler has a deadline of its own."""
+    if turn.waiter is None or turn.waiter.done() or turn.task is not None:
+        return
+    ran = turn.started_at > 0
+    turn.abandoned = not ran
+    turn.waiter.set_exception(
+        SendTimeout(
+            f"{turn.handler.signature.name} gave no reply within {timeout:g} s", executed="unknown" if ran else "no"
+        )
+    )
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _dedupe_key(handler: Handler, payload: bytes) -> str | None:
+    if handler.dedupe_position is None:
+        return None
+    return str(handler.signature.decode(payload)[handler.dedupe_position])
+
+
+def _due_at(options: SendOptions, now: int) -> int:
+    if options.at is not None:
+        return micros(options.at.timestamp())
+    if options.delay:
+        return now + micros(options.delay)
+    return now + micros(options.every) if options.every else 0

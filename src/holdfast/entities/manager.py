@@ -1,0 +1,260 @@
+"""The live entities of this runner: brings them to life, hands them their turns, lets them go.
+
+A message comes in as a turn. Where its entity is live and free it starts at once, else it waits in the entity's
+mailbox and starts when the turn before it has ended and, if that one wrote, its commit is known. An instance whose
+commit failed is dropped: its state may hold what was never written, so the next message loads it from the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+from holdfast.errors import (
+    HandlerFailed,
+    HoldfastError,
+    MailboxFull,
+    MalformedMessage,
+    PersistenceError,
+    RunnerUnavailable,
+    Suspended,
+)
+from holdfast.kit.tasks import TaskOwner
+from holdfast.model.address import Address
+from holdfast.ports.reads import MessageReader
+
+from .entity import Entity
+from .hosted import Hosted
+from .running import Bursts
+from .turns import WRITER, Activation, HandlerTurn
+from .units import Committer, EntityUnit, surely_not_written
+
+logger = logging.getLogger("holdfast.entities")
+
+
+class EntityManager:
+    """Owns the activations of this runner."""
+
+    def __init__(
+        self,
+        *,
+        hosted: Mapping[str, Hosted],
+        reader: MessageReader,
+        shard_of: Callable[[Address], int],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.hosted = hosted
+        self.live: dict[Address, Activation] = {}
+        self.draining = False
+        self._reader = reader
+        self.shard_of = shard_of
+        self._loop = loop
+        self._tasks = TaskOwner("holdfast-entities")
+        self._bursts: Bursts
+        self._committer: Committer
+        self._emptied: Callable[[Activation], None] = lambda _: None
+
+    def connect(self, *, bursts: Bursts, committer: Committer, emptied: Callable[[Activation], None]) -> None:
+        """Who runs turns, who still has a failed load's turns to write, and who refills a mailbox from the store."""
+        self._bursts = bursts
+        self._committer = committer
+        self._emptied = emptied
+
+    def hosted_type(self, entity_type: str) -> Hosted:
+        """Raises MalformedMessage for a type that is not registered here."""
+        hosted = self.hosted.get(entity_type)
+        if hosted is None:
+            raise MalformedMessage(f"no entity type {entity_type!r} here; known: {', '.join(sorted(self.hosted))}")
+        return hosted
+
+    def activation(self, address: Address) -> Activation:
+        """The slot of an address, made where there is none; it loads with its first message.
+
+        Raises RunnerUnavailable while draining, MalformedMessage for an unknown type.
+        """
+        activation = self.live.get(address)
+        if activation is not None:
+            return activation
+        if self.draining:
+            raise RunnerUnavailable("this runner is stopping")
+        activation = Activation(self.hosted_type(address.entity_type), address, self.shard_of(address))
+        self.live[address] = activation
+        activation.hosted.instances += 1
+        return activation
+
+    def refuse_overload(self, activation: Activation) -> None:
+        """Raises MailboxFull, or RunnerUnavailable while draining; before anything is acknowledged."""
+        if activation.queued >= activation.hosted.mailbox:
+            raise MailboxFull(f"{activation.address} has {activation.queued} messages waiting")
+        if self.draining:
+            raise RunnerUnavailable("this runner is stopping")
+
+    def enqueue(self, turn: HandlerTurn) -> None:
+        """Starts the turn in a burst, or lets it wait."""
+        activation = turn.activation
+        turn.queued_at = perf_counter()
+        if activation.instance is not None and not activation.waiting and activation.admits(turn.handler):
+            activation.hold(turn.handler)
+            self._bursts.add(turn)
+            return
+        if activation.waiting is None:
+            activation.waiting = deque()
+        activation.waiting.append(turn)
+        if activation.instance is None and activation.holders == 0:
+            self._load_soon(activation)
+
+    def advance(self, activation: Activation) -> None:
+        """Starts what may start of an activation's mailbox."""
+        if activation.dropped:
+            self._replace(activation)
+            return
+        waiting = activation.waiting
+        while waiting:
+            turn = waiting[0]
+            if not turn.abandoned:
+                if not activation.admits(turn.handler):
+                    return
+                activation.hold(turn.handler)
+                self._bursts.add(turn)
+            waiting.popleft()
+        activation.waiting = None
+        if activation.overflow:
+            self._emptied(activation)
+
+    def commit_known(self, activation: Activation) -> None:
+        """A unit of this activation has committed."""
+        if activation.known is not None:
+            activation.known.set_result(None)
+            activation.known = None
+        if activation.waiting or activation.overflow or activation.dropped:
+            self.advance(activation)
+
+    def commit_failed(self, activation: Activation, turns: list[HandlerTurn], error: BaseException) -> None:
+        """Nothing of these turns was written: drops the instance and runs the innocent again, one by one."""
+        failure = surely_not_written(error)
+        if isinstance(activation.open, EntityUnit):
+            turns = turns + activation.open.turns
+            activation.open.void()
+            activation.open = None
+        again = [turn for turn in turns if len(turns) > 1 and turn.repeatable]
+        self._drop(activation)
+        for turn in turns:
+            if turn not in again:
+                turn.commit_failed(failure)
+        for turn in again:
+            turn.renew(activation)
+            turn.alone = True
+        activation.waiting = deque([*again, *(activation.waiting or ())])
+        if activation.known is not None:
+            activation.known.set_exception(failure)
+            activation.known = None
+        if activation.holders == 0:
+            self._replace(activation)
+
+    async def settled(self, activation: Activation) -> None:
+        """Returns once no unit of this activation is on its way. Raises PersistenceError where one failed."""
+        while activation.open is not None or activation.flying is not None:
+            if activation.known is None:
+                activation.known = self._loop.create_future()
+            await asyncio.shield(activation.known)
+        if activation.dropped:
+            raise PersistenceError("an earlier commit of this entity failed")
+
+    def release(self, activation: Activation, reason: str) -> None:
+        """The activation leaves memory, and its numbers with it."""
+        if self.live.get(activation.address) is activation:
+            del self.live[activation.address]
+            hosted = activation.hosted
+            hosted.instances -= 1
+            if activation.instance is not None:
+                hosted.lifetime_seconds.observe(perf_counter() - activation.activated_at)
+                hosted.deactivated(reason)
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    def _drop(self, activation: Activation) -> None:
+        activation.dropped = True
+        self.release(activation, "failed")
+
+    def _replace(self, activation: Activation) -> None:
+        """Hands what waits in front of a dropped activation to a fresh one."""
+        waiting, activation.waiting = activation.waiting, None
+        self.release(activation, "failed")
+        for turn in waiting or ():
+            if turn.abandoned:
+                continue
+            try:
+                turn.activation = self.activation(activation.address)
+            except HoldfastError as error:
+                turn.refuse(error)
+                turn.settle()
+            else:
+                self.enqueue(turn)
+
+    def _load_soon(self, activation: Activation) -> None:
+        activation.holders = WRITER
+        self._tasks.start(self._load(activation), name=f"load {activation.address}")
+
+    async def _load(self, activation: Activation) -> None:
+        """Brings the instance to life. What fails here fails every message that waits."""
+        started = perf_counter()
+        try:
+            activation.instance = await self._instance(activation)
+        except asyncio.CancelledError:
+            self._refuse_all(activation, RunnerUnavailable("this runner is stopping"))
+            raise
+        except Exception as error:
+            self._refuse_all(activation, _load_failure(activation, error))
+            return
+        activation.holders = 0
+        activation.activated_at = perf_counter()
+        activation.hosted.activated.inc()
+        activation.hosted.activation_seconds.observe(activation.activated_at - started)
+        self.advance(activation)
+
+    async def _instance(self, activation: Activation) -> Entity[Any]:
+        entity_type = activation.hosted.type
+        instance: Entity[Any] = entity_type.cls.__new__(entity_type.cls)
+        instance._host = activation
+        if entity_type.state_codec is not None and entity_type.initial is not None:
+            stored = await self._reader.state(activation.address)
+            if stored is None:
+                instance.state = entity_type.initial(instance)
+                activation.encoded = entity_type.state_codec.encode(instance.state)
+            elif stored.schema > entity_type.schema:
+                raise Suspended(
+                    f"the state of {activation.address} has schema {stored.schema}, newer than this version"
+                )
+            else:
+                instance.state = entity_type.state_codec.decode(stored.state)
+                activation.encoded, activation.version = stored.state, stored.version
+        instance.__init__()  # type: ignore[misc]
+        await instance.on_activate()
+        return instance
+
+    def _refuse_all(self, activation: Activation, error: HoldfastError) -> None:
+        activation.instance = None
+        activation.holders = 0
+        self.release(activation, "failed")
+        waiting, activation.waiting = activation.waiting, None
+        for turn in waiting or ():
+            turn.refuse(error)
+            if turn.rows is None:
+                turn.settle()
+            else:
+                self._committer.join(turn)
+
+
+def _load_failure(activation: Activation, error: Exception) -> HoldfastError:
+    if isinstance(error, HoldfastError):
+        return error
+    logger.error("%s could not be activated", activation.address, exc_info=error)
+    kind = type(error).__name__
+    failure = HandlerFailed(f"{activation.address} could not be activated: {kind}", error_type=kind)
+    failure.__cause__ = error
+    return failure

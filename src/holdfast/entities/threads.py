@@ -1,0 +1,45 @@
+"""Threads for sync handlers that would hold up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+from holdfast.metrics import MetricsService
+
+
+class HandlerThreads:
+    """A bounded pool, started with its first use."""
+
+    def __init__(self, *, threads_max: int, metrics: MetricsService, loop: asyncio.AbstractEventLoop) -> None:
+        self._threads_max = threads_max
+        self._loop = loop
+        self._pool: ThreadPoolExecutor | None = None
+        workers = metrics.workers
+        self._active = workers.active.labels(pool="thread")
+        self._completions = workers.completions.labels(pool="thread")
+        self._seconds = workers.duration.labels(pool="thread")
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        """Calls the function in a thread; cancelling the wait does not stop it."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="holdfast-handler")
+        started = perf_counter()
+        self._active.inc()
+        future = self._loop.run_in_executor(self._pool, lambda: function(*args))
+        future.add_done_callback(lambda _: self._ended(started))
+        return future
+
+    def _ended(self, started: float) -> None:
+        self._active.dec()
+        self._completions.inc()
+        self._seconds.observe(perf_counter() - started)
+
+    def close(self) -> None:
+        """Waits for the threads that still work."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None

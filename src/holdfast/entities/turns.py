@@ -1,0 +1,247 @@
+"""An entity in memory, and one handler's run on it.
+
+An `Activation` is the slot of one address: the instance, its last encoded state, who holds the turn, and who waits.
+It costs nothing while it is idle: no task, no queue. A `HandlerTurn` is one message on its way through the slot, with
+all that its handler stages.
+
+A turn ends in one of three ways, and its effects with it: VALUE (they commit), DECLARED (the message is consumed,
+nothing else commits), FAILURE (nothing commits). Whoever waits hears of it only once the commit is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from time import perf_counter
+from typing import Any, Protocol
+
+from holdfast.errors import CallCircle, HandlerEnded, UsageError
+from holdfast.model.address import Address
+from holdfast.model.signature import SCALARS
+from holdfast.model.unit import Row
+from holdfast.ports.journal import OpenTransaction, Transaction
+from holdfast.ports.turn import Turn
+
+from .entity import Entity
+from .handler import Handler
+from .hosted import Hosted
+
+WRITER = -1
+
+
+class Batch(Protocol):
+    """The unit that an activation's turns are joining, or that is being committed."""
+
+    @property
+    def full(self) -> bool: ...
+
+
+class Activation:
+    """One live entity. `holders`: 0 free, above 0 so many readonly turns, WRITER a writing one (or loading)."""
+
+    __slots__ = (
+        "activated_at",
+        "address",
+        "dropped",
+        "encoded",
+        "flying",
+        "held",
+        "holders",
+        "hosted",
+        "idle_since",
+        "instance",
+        "known",
+        "open",
+        "overflow",
+        "shard",
+        "streams",
+        "suspended",
+        "touched",
+        "version",
+        "waiting",
+    )
+
+    def __init__(self, hosted: Hosted, address: Address, shard: int) -> None:
+        self.hosted = hosted
+        self.address = address
+        self.shard = shard
+        self.instance: Entity[Any] | None = None
+        self.encoded: bytes | None = None
+        self.version = 0
+        self.holders = 0
+        self.open: Batch | None = None
+        self.flying: Batch | None = None
+        self.waiting: deque[HandlerTurn] | None = None
+        self.held: deque[HandlerTurn] | None = None
+        self.suspended = 0
+        self.streams = 0
+        self.known: asyncio.Future[None] | None = None
+        self.overflow = False
+        self.dropped = False
+        self.touched = True
+        self.idle_since = 0.0
+        self.activated_at = 0.0
+
+    def ref(self, entity: type[Any], entity_id: str) -> Any:
+        return self.hosted.surroundings.ref(entity, entity_id)
+
+    def own(self, message: str) -> Any:
+        return self.hosted.surroundings.own(self.address, message)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        return self.hosted.surroundings.transaction()
+
+    def cancel_timer(self, name: str) -> Coroutine[Any, Any, bool]:
+        return self.hosted.surroundings.cancel_timer(self.address, name)
+
+    def hold(self, handler: Handler) -> None:
+        """Takes the turn for a handler that `admits` let in."""
+        self.holders = self.holders + 1 if handler.readonly else WRITER
+
+    def admits(self, handler: Handler) -> bool:
+        """Whether a turn of this handler may start now, leaving aside who waits already."""
+        if self.flying is not None or (self.open is not None and self.open.full):
+            return False
+        return self.holders == 0 or (handler.readonly and self.holders > 0)
+
+    @property
+    def queued(self) -> int:
+        return (len(self.waiting) if self.waiting else 0) + (len(self.held) if self.held else 0)
+
+    @property
+    def idle(self) -> bool:
+        return not (
+            self.holders or self.waiting or self.held or self.open or self.flying or self.overflow or self.streams
+        )
+
+
+class Ending(enum.Enum):
+    VALUE = "value"
+    DECLARED = "declared"
+    FAILURE = "failure"
+
+
+class HandlerTurn:
+    """A volatile message from its mailbox to its reply; `durable.DurableTurn` adds what a stored one needs.
+
+    Most turns change few of these fields, so they are class attributes until set: making a turn is on the hot path.
+    """
+
+    rows: list[Row] | None = None
+    after: list[Callable[[], None]] | None = None
+    encoded: bytes | None = None
+    size_bytes = 0
+    ended = False
+    ending = Ending.FAILURE
+    outcome: Any = None
+    settled = False
+    waiter: asyncio.Future[None] | None = None
+    task: asyncio.Task[Any] | None = None
+    expired = False
+    abandoned = False
+    alone = False
+    queued_at = 0.0
+    started_at = 0.0
+    transaction: OpenTransaction | None = None
+
+    def __init__(
+        self,
+        activation: Activation,
+        handler: Handler,
+        arguments: tuple[Any, ...],
+        caller: Turn | None,
+        timeout: float,
+    ) -> None:
+        self.activation = activation
+        self.handler = handler
+        self.arguments = arguments
+        self.caller = caller
+        self.timeout = timeout
+
+    def check_open(self) -> None:
+        if self.ended:
+            raise HandlerEnded(f"the handler {self.handler.signature.name} has ended; its doors are closed")
+
+    def stage(self, row: Row, size_bytes: int = 0) -> None:
+        self.check_open()
+        if self.handler.readonly:
+            raise UsageError(f"{self.handler.signature.name} is readonly: it can't send durably, submit or set timers")
+        if self.rows is None:
+            self.rows = []
+        self.rows.append(row)
+        self.size_bytes += size_bytes
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        self.check_open()
+        if self.after is None:
+            self.after = []
+        self.after.append(act)
+
+    def starting(self) -> None:
+        """A burst is about to run the handler: the time spent waiting counts against the deadline."""
+        waited = perf_counter() - self.queued_at
+        self.activation.hosted.wait_seconds.observe(waited)
+        self.timeout -= waited
+
+    def suspended(self) -> None:
+        """The handler did not end with its first step."""
+
+    def conclude(self) -> None:
+        """The handler has ended; decides what is written. Nothing, for a failed volatile message."""
+        if self.ending is not Ending.VALUE:
+            self.rows = self.after = self.encoded = None
+
+    def settle(self) -> None:
+        """The outcome is final: lets go of what waited for it."""
+        self.settled = True
+        self._count()
+        if self.ending is Ending.VALUE and self.after is not None:
+            for act in self.after:
+                act()
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def commit_failed(self, error: BaseException) -> None:
+        """The commit of its effects surely failed: nothing of them was written."""
+        self.ending, self.outcome = Ending.FAILURE, error
+        self.settle()
+
+    def refuse(self, error: BaseException) -> None:
+        """The handler was not run."""
+        self.ended = True
+        self.ending, self.outcome = Ending.FAILURE, error
+        self.conclude()
+
+    def _count(self) -> None:
+        """The message was received, and how that went."""
+        received, seconds = self.activation.hosted.received, perf_counter() - self.started_at
+        if self.ending is Ending.VALUE:
+            received.succeeded(seconds)
+        elif isinstance(self.outcome, Exception):
+            received.failed(seconds, self.outcome)
+        else:
+            received.cancelled(seconds)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the handler may be run again after a commit that surely failed: its arguments are as they were."""
+        return not self.abandoned and all(type(argument) in SCALARS for argument in self.arguments)
+
+    def renew(self, activation: Activation) -> None:
+        """Forgets one run, for the next."""
+        self.activation = activation
+        self.rows = self.after = self.encoded = self.task = self.transaction = None
+        self.size_bytes = 0
+        self.ended = self.expired = self.settled = False
+        self.ending, self.outcome = Ending.FAILURE, None
+
+
+def refuse_circle(caller: Turn | None, address: Address) -> None:
+    """Raises CallCircle where a handler up the chain of callers waits on this very address."""
+    while isinstance(caller, HandlerTurn):
+        if caller.activation.address == address and not caller.ended:
+            raise CallCircle(f"{caller.handler.signature.name} waits for {address}, which waits for it")
+        caller = caller.caller

@@ -1,0 +1,238 @@
+"""Commits what turns staged: one unit per entity and flush.
+
+Turns of one entity that end before a flush takes their unit join it: they ran back to back on each other's state and
+commit together or not at all. Once the unit is taken the entity starts nothing until the outcome is known. A unit that
+surely failed is run again message by message, so that only the guilty one fails; the instance is dropped, because its
+state may hold what was never written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from holdfast.errors import FencedOut, PersistenceError
+from holdfast.kit.batching import Closed, GroupCommit
+from holdfast.model.message import StateRow
+from holdfast.model.unit import Row, Unit
+
+from .turns import Activation, HandlerTurn
+
+logger = logging.getLogger("holdfast.entities")
+
+
+class CommitItem(Protocol):
+    """What the group commit of this runner carries: a unit, and who hears of its outcome."""
+
+    @property
+    def unit(self) -> Unit: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def taken(self) -> None: ...
+
+    def committed(self) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+class Freed(Protocol):
+    """Who goes on once a commit is known."""
+
+    def commit_known(self, activation: Activation) -> None:
+        """The activation may start turns again."""
+        ...
+
+    def commit_failed(self, activation: Activation, turns: list[HandlerTurn], error: BaseException) -> None:
+        """Nothing of these turns was written; the activation is to be dropped."""
+        ...
+
+
+class EntityUnit:
+    """The turns of one entity that commit together."""
+
+    __slots__ = ("_activation", "_freed", "_limit", "turns", "unit")
+
+    def __init__(self, activation: Activation, freed: Freed, limit: int) -> None:
+        self._activation = activation
+        self._freed = freed
+        self._limit = limit
+        self.turns: list[HandlerTurn] = []
+        self.unit = Unit()
+
+    @property
+    def full(self) -> bool:
+        return len(self.turns) >= self._limit
+
+    @property
+    def rows(self) -> int:
+        return len(self.unit.rows) + 1
+
+    @property
+    def size(self) -> int:
+        return self.unit.size_bytes
+
+    def join(self, turn: HandlerTurn) -> None:
+        self.turns.append(turn)
+        if turn.rows is not None:
+            self.unit.rows += turn.rows
+            self.unit.size_bytes += turn.size_bytes
+        if turn.alone:
+            self._limit = 0
+
+    def void(self) -> None:
+        """Before a flush has taken it: nothing of it is written, and nobody hears of it."""
+        self.turns, self.unit.rows, self._limit = [], [], 0
+
+    def taken(self) -> None:
+        if not self.turns:
+            return
+        activation = self._activation
+        activation.open, activation.flying = None, self
+        encoded = next((turn.encoded for turn in reversed(self.turns) if turn.encoded is not None), None)
+        if encoded is not None:
+            self.unit.add(state_row(activation, encoded), len(encoded))
+
+    def committed(self) -> None:
+        if not self.turns:
+            return
+        activation = self._activation
+        activation.flying = None
+        if any(type(row) is StateRow for row in self.unit.rows):
+            activation.version += 1
+        for turn in self.turns:
+            turn.settle()
+        self._freed.commit_known(activation)
+
+    def failed(self, error: BaseException) -> None:
+        if not self.turns:
+            return
+        self._activation.flying = None
+        self._freed.commit_failed(self._activation, self.turns, error)
+
+
+def state_row(activation: Activation, encoded: bytes) -> StateRow:
+    """The row that saves this state as the activation's next version."""
+    address = activation.address
+    return StateRow(
+        activation.shard,
+        address.entity_type,
+        address.entity_id,
+        activation.version + 1,
+        activation.hosted.type.schema,
+        encoded,
+    )
+
+
+class RowsItem:
+    """Rows that commit for themselves: an admission, a timer, a retry."""
+
+    __slots__ = ("_done", "_failed", "unit", "was_taken")
+
+    def __init__(
+        self, rows: list[Row], size_bytes: int, done: Callable[[], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        self.unit = Unit()
+        self.unit.rows = rows
+        self.unit.size_bytes = size_bytes
+        self._done = done
+        self._failed = failed
+        self.was_taken = False
+
+    @property
+    def rows(self) -> int:
+        return len(self.unit.rows)
+
+    @property
+    def size(self) -> int:
+        return self.unit.size_bytes
+
+    def withdraw(self) -> None:
+        """Before a flush has taken it: nothing of it is written, and nobody hears of it."""
+        assert not self.was_taken, "a unit that a flush has taken can't be withdrawn"
+        self.unit.rows = []
+        self._done = self._failed = _nothing
+
+    def taken(self) -> None:
+        self.was_taken = True
+
+    def committed(self) -> None:
+        self._done()
+
+    def failed(self, error: BaseException) -> None:
+        self._failed(error)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+class Committer:
+    """Puts turns into units and units into the runner's group commit."""
+
+    def __init__(self, group: GroupCommit[CommitItem], freed: Freed, *, unit_messages_max: int) -> None:
+        self._group = group
+        self._freed = freed
+        self._unit_messages_max = unit_messages_max
+
+    def join(self, turn: HandlerTurn) -> None:
+        """The turn has ended; its effects, or at least its reply, wait for a commit."""
+        activation = turn.activation
+        unit = activation.open
+        if not isinstance(unit, EntityUnit):
+            unit = EntityUnit(activation, self._freed, self._unit_messages_max)
+            activation.open = unit
+            unit.join(turn)
+            self._add(unit)
+        else:
+            unit.join(turn)
+
+    def unit_of(self, turn: HandlerTurn) -> Unit:
+        """What a turn with a transaction of its own commits there."""
+        unit = Unit()
+        unit.rows += turn.rows or []
+        if turn.encoded is not None:
+            unit.add(state_row(turn.activation, turn.encoded))
+        return unit
+
+    def known(self, turn: HandlerTurn) -> None:
+        """The transaction of this turn has committed."""
+        if turn.encoded is not None:
+            turn.activation.version += 1
+        turn.settle()
+
+    def failed(self, turn: HandlerTurn, error: BaseException) -> None:
+        """The transaction of this turn surely has not committed."""
+        self._freed.commit_failed(turn.activation, [turn], error)
+
+    def write(
+        self,
+        rows: list[Row],
+        size_bytes: int,
+        done: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> RowsItem:
+        """Rows for themselves; exactly one of the two is called once the outcome is known."""
+        item = RowsItem(rows, size_bytes, done, failed)
+        self._add(item)
+        return item
+
+    def _add(self, item: CommitItem) -> None:
+        try:
+            self._group.add(item)
+        except Closed as closed:
+            item.taken()
+            item.failed(PersistenceError(f"this runner has stopped writing: {closed}"))
+
+
+def surely_not_written(error: BaseException) -> PersistenceError:
+    """A commit's failure as the message's sender hears it."""
+    if isinstance(error, FencedOut | PersistenceError):
+        return error
+    logger.error("a commit failed", exc_info=error)
+    return PersistenceError(f"the commit failed: {type(error).__name__}")

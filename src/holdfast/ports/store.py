@@ -27,12 +27,23 @@ class Maintenance(Protocol):
 class ClientStore(Protocol):
     """What a process that hosts nothing may do by itself."""
 
-    url: str
-    messages: MessageReader
-    jobs: JobReader
-    inbox: InboxWriter
-    ledger: LedgerReader
-    ids: Ids
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def messages(self) -> MessageReader: ...
+
+    @property
+    def jobs(self) -> JobReader: ...
+
+    @property
+    def inbox(self) -> InboxWriter: ...
+
+    @property
+    def ledger(self) -> LedgerReader: ...
+
+    @property
+    def ids(self) -> Ids: ...
 
     async def cluster_id(self) -> str: ...
 
@@ -54,7 +65,14 @@ class ClientStore(Protocol):
 class RunnerStore(ClientStore, Protocol):
     """The whole store, for the process that owns shards."""
 
-    journal: Journal
-    inbox_reader: InboxReader
-    membership: Membership
-    maintenance: Maintenance
+    @property
+    def journal(self) -> Journal: ...
+
+    @property
+    def inbox_reader(self) -> InboxReader: ...
+
+    @property
+    def membership(self) -> Membership: ...
+
+    @property
+    def maintenance(self) -> Maintenance: ...

@@ -1,0 +1,201 @@
+"""A whole store in memory. Its tables outlive it where the test holds them: closing and opening again is a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from holdfast.errors import FencedOut, PersistenceError, StoreUnavailable
+from holdfast.kit.clock import Clock
+from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
+from holdfast.model.inbox import InboxKind
+from holdfast.model.job import JobState
+from holdfast.model.message import InboxRow, OutcomeKind
+from holdfast.ports.membership import Registration
+
+from .journal import MemoryJournal, MemorySession, StorageFaults
+from .ledger import MemoryLedgerReader
+from .reads import MemoryInboxReader, MemoryJobReader, MemoryMessageReader
+from .tables import Tables
+
+CLUSTER_ID = "memory"
+
+
+class MemoryStore:
+    """`RunnerStore` in memory."""
+
+    def __init__(self, *, clock: Clock, tables: Tables | None = None, faults: StorageFaults | None = None) -> None:
+        """Raises StoreUnavailable when another runner has these tables open."""
+        self.url = "memory:"
+        self.tables = tables or Tables()
+        if self.tables.runner_open:
+            raise StoreUnavailable("memory: another runner holds the store")
+        self.tables.runner_open = True
+        self._session = MemorySession(self.tables)
+        self.journal = MemoryJournal(self._session, faults or StorageFaults())
+        self.messages = MemoryMessageReader(self.tables)
+        self.jobs = MemoryJobReader(self.tables)
+        self.inbox_reader = MemoryInboxReader(self.tables)
+        self.ledger = MemoryLedgerReader(self.tables, clock)
+        self.inbox = MemoryInboxWriter(self._session, clock)
+        self.ids = MemoryIds(self._session)
+        self.membership = MemoryMembership(self._session, clock)
+        self.maintenance = MemoryMaintenance(self._session)
+
+    async def cluster_id(self) -> str:
+        return CLUSTER_ID
+
+    async def shard_count(self, group: str) -> int | None:
+        return self.tables.shard_counts.get(group)
+
+    async def runner_address(self) -> str | None:
+        addresses = [row.address for row in self.tables.runners.rows.values() if row.address]
+        return addresses[-1] if addresses else None
+
+    async def inbox_changed(self) -> bool:
+        """Nobody else can write to this process's memory."""
+        return False
+
+    async def close(self) -> None:
+        if not self._session.closed:
+            self._session.closed = True
+            self.tables.runner_open = False
+
+
+class MemoryIds:
+    """`Ids` in memory."""
+
+    def __init__(self, session: MemorySession) -> None:
+        self._session = session
+
+    async def allocate(self, count: int) -> int:
+        assert count > 0, count
+        async with self._session.turn:
+            first = self._session.tables.next_id
+            self._session.tables.next_id = first + count
+            return first
+
+
+class MemoryInboxWriter:
+    """`InboxWriter` in memory."""
+
+    def __init__(self, session: MemorySession, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+
+    async def leave(self, rows: Sequence[tuple[int, int, InboxKind, bytes]]) -> None:
+        async with self._session.turn:
+            if self._session.closed:
+                raise PersistenceError("the store is closed")
+            with self._session.tables.transaction():
+                for number, shard, kind, body in rows:
+                    row = InboxRow(number, shard, kind, body, self._clock.now_us())
+                    self._session.tables.inbox.insert(number, row)
+
+
+class MemoryMembership:
+    """`Membership` in memory."""
+
+    def __init__(self, session: MemorySession, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+
+    async def register(self, registration: Registration) -> int:
+        tables, now = self._session.tables, self._clock.now_us()
+        async with self._session.turn:
+            runner_id = tables.next_runner
+            tables.next_runner += 1
+            types = msgspec.json.encode(registration.types).decode()
+            with tables.transaction():
+                for earlier in list(tables.runners.rows):
+                    tables.runners.remove(earlier)
+                lease_end = now + registration.lease_ttl_us
+                facts = (
+                    runner_id,
+                    registration.address,
+                    registration.version,
+                    types,
+                    RunnerState.ACTIVE,
+                    now,
+                    lease_end,
+                )
+                tables.runners.insert(runner_id, RunnerRow(*facts))
+        self._session.incarnation = runner_id
+        return runner_id
+
+    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
+        tables, lease_end = self._session.tables, self._clock.now_us() + lease_ttl_us
+        async with self._session.turn:
+            row = tables.runners.rows.get(runner_id)
+            if row is None:
+                return False
+            with tables.transaction():
+                tables.runners.put(runner_id, row._replace(expires_at=lease_end, state=state))
+            return True
+
+    async def claim(self, runner_id: int, *, group: str, shards: int) -> Sequence[ShardRow]:
+        tables = self._session.tables
+        async with self._session.turn:
+            if runner_id not in tables.runners.rows:
+                raise FencedOut(f"runner {runner_id} was reaped: another one has taken over")
+            count = tables.shard_counts.setdefault(group, shards)
+            with tables.transaction():
+                for number in range(count):
+                    row = tables.shards.rows.get((group, number), ShardRow(group, number, 0, 0))
+                    if row.runner_id not in tables.runners.rows:
+                        row = row._replace(runner_id=runner_id, epoch=row.epoch + 1)
+                        tables.shards.put((group, number), row)
+            return [row for row in await self.shards() if (row.group, row.runner_id) == (group, runner_id)]
+
+    async def leave(self, runner_id: int) -> None:
+        tables = self._session.tables
+        async with self._session.turn:
+            with tables.transaction():
+                tables.runners.remove(runner_id)
+                for key, row in list(tables.shards.rows.items()):
+                    if row.runner_id == runner_id:
+                        tables.shards.put(key, row._replace(runner_id=0))
+
+    async def runners(self) -> Sequence[RunnerRow]:
+        return sorted(self._session.tables.runners.rows.values())
+
+    async def shards(self) -> Sequence[ShardRow]:
+        return sorted(self._session.tables.shards.rows.values())
+
+
+class MemoryMaintenance:
+    """`Maintenance` in memory."""
+
+    def __init__(self, session: MemorySession) -> None:
+        self._session = session
+
+    async def prune(self, *, finished_before: int, limit: int) -> int:
+        async with self._session.turn:
+            with self._session.tables.transaction():
+                return self._prune_done(finished_before, limit) + self._prune_archive(finished_before, limit)
+
+    def _prune_done(self, before: int, limit: int) -> int:
+        tables, tally = self._session.tables, self._session.tables.tally
+        old = [row for row in sorted(tables.done.rows.values()) if row.finished_at < before]
+        gone = [row for row in old if row.kind != OutcomeKind.DEAD or row.id not in tables.dead_messages.rows][:limit]
+        for row in gone:
+            tables.done.remove(row.id)
+            tally["message", row.entity_type, 0, "dead" if row.kind == OutcomeKind.DEAD else "done"] += 1
+            tally["message", row.entity_type, 0, "deliveries"] += row.deliveries
+            tally["message", row.entity_type, 0, "delivered_once"] += row.deliveries > 0
+            tally["counted_by", str(row.admitted_by), 0, "admitted"] += 1
+        return len(gone)
+
+    def _prune_archive(self, before: int, limit: int) -> int:
+        tables, tally = self._session.tables, self._session.tables.tally
+        old = [row for row in sorted(tables.archive.rows.values(), key=lambda row: row.id) if row.finished_at < before]
+        dealt = [r for r in old if r.state != JobState.DEAD or r.replayed_at is not None or r.discarded_at is not None]
+        for row in dealt[:limit]:
+            tables.archive.remove(row.id)
+            tally["job", row.job_type, row.priority, row.state] += 1
+            tally["job", row.job_type, row.priority, "replayed"] += row.replayed_at is not None
+            tally["job", row.job_type, row.priority, "discarded"] += row.discarded_at is not None
+            tally["job", row.job_type, row.priority, "enqueued"] += row.replay_of is None
+            tally["counted_by", str(row.admitted_by), 0, "admitted"] += row.replay_of is None
+        return len(dealt[:limit])

@@ -1,0 +1,153 @@
+"""Reads on a read-only connection: it sees what is committed, and never what an open transaction holds.
+
+They take microseconds, so they run inline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import apsw
+
+from holdfast.errors import PersistenceError
+from holdfast.model.address import Address
+from holdfast.model.job import ArchivedJob, JobRow, StartRecord
+from holdfast.model.ledger import DeadJobs, LiveJobs
+from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
+from holdfast.ports.reads import StoredState
+
+from .connection import Connection
+from .faults import translated
+from .threaded import ThreadedConnection
+
+R = TypeVar("R")
+
+
+class Reader:
+    """Named statements on one connection. Raises PersistenceError."""
+
+    __slots__ = ("connection", "sql")
+
+    def __init__(self, connection: Connection, sql: Mapping[str, str]) -> None:
+        self.connection = connection
+        self.sql = sql
+
+    def rows(self, name: str, bindings: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+        try:
+            return self.connection.execute(self.sql[name], bindings).fetchall()
+        except apsw.ConnectionClosedError as error:
+            raise PersistenceError("the store is closed") from error
+        except apsw.Error as error:
+            raise translated(error) from error
+
+
+def _one(make: type[R], rows: Iterable[Sequence[Any]]) -> R | None:
+    for row in rows:
+        return make(*row)
+    return None
+
+
+class SqliteMessageReader:
+    """`MessageReader` on one file."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._read = reader.rows
+
+    async def state(self, address: Address) -> StoredState | None:
+        return _one(StoredState, self._read("state", address))
+
+    async def pending(self, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
+        wanted = {"after": after, "limit": limit, "due_before": due_before}
+        return [MessageRow(*row) for row in self._read("messages_pending", wanted)]
+
+    async def pending_of(self, address: Address, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
+        wanted = {**address._asdict(), "after": after, "limit": limit, "due_before": due_before}
+        return [MessageRow(*row) for row in self._read("messages_pending_of", wanted)]
+
+    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[MessageRow]:
+        wanted = {"due_after": due_after, "limit": limit}
+        return [MessageRow(*row) for row in self._read("messages_upcoming", wanted)]
+
+    async def timer(self, address: Address, name: str) -> MessageRow | None:
+        return _one(MessageRow, self._read("message_timer", (*address, name)))
+
+    async def by_id(self, message_id: int) -> MessageRow | None:
+        return _one(MessageRow, self._read("message_by_id", (message_id,)))
+
+    async def by_key(self, address: Address, method: str, key: str) -> MessageRow | None:
+        return _one(MessageRow, self._read("message_by_key", (*address, method, key)))
+
+    async def done(self, message_id: int) -> DoneRow | None:
+        return _one(DoneRow, self._read("done_by_id", (message_id,)))
+
+    async def done_by_key(self, address: Address, method: str, key: str) -> DoneRow | None:
+        return _one(DoneRow, self._read("done_by_key", (*address, method, key)))
+
+    async def dead(self, *, after: int, limit: int, entity_type: str | None = None) -> Sequence[DeadMessageRow]:
+        wanted = {"after": after, "limit": limit, "entity_type": entity_type}
+        return [DeadMessageRow(*row) for row in self._read("messages_dead", wanted)]
+
+
+class SqliteJobReader:
+    """`JobReader` on one file."""
+
+    __slots__ = ("_counting", "_read", "_sql")
+
+    def __init__(self, reader: Reader, counting: ThreadedConnection) -> None:
+        self._read = reader.rows
+        self._sql = reader.sql
+        self._counting = counting
+
+    async def available(
+        self, *, shard: int, priority: int, after: int, limit: int, due_before: int
+    ) -> Sequence[JobRow]:
+        wanted = {"shard": shard, "priority": priority, "after": after, "limit": limit, "due_before": due_before}
+        return [JobRow(*row) for row in self._read("jobs_available", wanted)]
+
+    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[JobRow]:
+        wanted = {"due_after": due_after, "limit": limit}
+        return [JobRow(*row) for row in self._read("jobs_upcoming", wanted)]
+
+    async def live(self, job: int) -> JobRow | None:
+        return _one(JobRow, self._read("job_by_id", (job,)))
+
+    async def live_by_key(self, job_type: str, group: str | None, key: str) -> JobRow | None:
+        return _one(JobRow, self._read("job_by_key", (job_type, group, key)))
+
+    async def archived(self, job: int) -> ArchivedJob | None:
+        return _one(ArchivedJob, self._read("archived_by_id", (job,)))
+
+    async def archived_by_key(self, job_type: str, group: str | None, key: str) -> ArchivedJob | None:
+        return _one(ArchivedJob, self._read("archived_by_key", (job_type, group, key)))
+
+    async def dead(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[ArchivedJob]:
+        wanted = {"after": after, "limit": limit, "job_type": job_type}
+        return [ArchivedJob(*row) for row in self._read("jobs_dead", wanted)]
+
+    async def starts(self) -> Sequence[StartRecord]:
+        return [StartRecord(*row) for row in self._read("starts")]
+
+    async def live_counts(self, *, due_before: int) -> Sequence[LiveJobs]:
+        return [LiveJobs(*row) for row in await self._count("jobs_live_counts", {"due_before": due_before})]
+
+    async def dead_counts(self) -> Sequence[DeadJobs]:
+        return [DeadJobs(*row) for row in await self._count("jobs_dead_counts", {})]
+
+    async def _count(self, name: str, bindings: Mapping[str, Any]) -> list[Any]:
+        """In the counting thread: a scan would hold the event loop up."""
+        return await self._counting.run(lambda connection: connection.execute(self._sql[name], bindings).fetchall())
+
+
+class SqliteInboxReader:
+    """`InboxReader` on one file."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._read = reader.rows
+
+    async def inbox(self, *, limit: int) -> Sequence[InboxRow]:
+        return [InboxRow(*row) for row in self._read("inbox", (limit,))]

@@ -1,0 +1,72 @@
+-- jobs_available: reads a window of jobs that may start, by id: those due at once and those whose time has come.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM holdfast_job
+        WHERE shard = :shard AND priority = :priority AND due_at = 0 AND id > :after
+        ORDER BY id LIMIT :limit
+    )
+    UNION ALL
+    SELECT id FROM (
+        SELECT id FROM holdfast_job
+        WHERE shard = :shard AND priority = :priority AND due_at > 0 AND due_at <= :due_before AND id > :after
+        ORDER BY id LIMIT :limit
+    )
+)
+ORDER BY id LIMIT :limit;
+
+-- jobs_upcoming: reads jobs that are not due yet, soonest first.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE due_at > 0 AND due_at > :due_after ORDER BY due_at, id LIMIT :limit;
+
+-- job_by_id: reads a live job.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE id = ?;
+
+-- job_by_key: reads the live job that holds an idempotency key.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE job_type = ? AND ifnull("group", '') = ifnull(?, '') AND key = ?;
+
+-- archived_by_id: reads a finished job.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive WHERE id = ?;
+
+-- archived_by_key: reads the newest finished job that holds an idempotency key.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive
+WHERE job_type = ? AND ifnull("group", '') = ifnull(?, '') AND key = ?
+ORDER BY id DESC LIMIT 1;
+
+-- jobs_dead: reads dead jobs that nobody has dealt with, by id.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive
+WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
+    AND id > :after AND (:job_type IS NULL OR job_type = :job_type)
+ORDER BY id LIMIT :limit;
+
+-- starts: reads all start records, by id.
+SELECT id, owner, executor, attempts, started_at FROM holdfast_start ORDER BY id;
+
+-- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
+SELECT job_type, priority, sum(due_at <= :due_before), sum(due_at > :due_before) FROM holdfast_job
+GROUP BY job_type, priority;
+
+-- jobs_dead_counts: counts dead jobs that nobody has dealt with, with the time when the oldest died.
+SELECT job_type, count(*), min(finished_at) FROM holdfast_job_archive
+WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
+GROUP BY job_type;

@@ -1,0 +1,121 @@
+"""Incarnations, shards and the fence."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.errors import FencedOut, StoreUnavailable
+from holdfast.model.address import Address
+from holdfast.ports.store import RunnerStore
+
+from .conftest import ManualClock, Place, commit
+from .rows import REGISTRATION, STATE, unit
+
+
+async def test_a_runner_registers_with_all_it_said(store: RunnerStore, clock: ManualClock) -> None:
+    (row,) = await store.membership.runners()
+    assert (row.runner_id, row.address, row.version) == (1, "unix:/run/here", "1.2.3")
+    assert (row.types, row.state) == ('["Cart","Stock"]', "active")
+    assert (row.started_at, row.expires_at) == (clock.now, clock.now + 6_000_000)
+
+
+async def test_an_incarnation_is_never_used_again(store: RunnerStore) -> None:
+    second = await store.membership.register(REGISTRATION)
+    await store.membership.leave(second)
+    assert await store.membership.register(REGISTRATION) == 3
+
+
+async def test_registering_reaps_the_incarnations_before(store: RunnerStore) -> None:
+    await store.membership.register(REGISTRATION)
+    assert [row.runner_id for row in await store.membership.runners()] == [2]
+    assert await store.membership.renew(1, lease_ttl_us=1, state="active") is False
+
+
+async def test_a_renewal_extends_the_lease_and_says_the_state(store: RunnerStore, clock: ManualClock) -> None:
+    clock.now += 2_000_000
+    assert await store.membership.renew(1, lease_ttl_us=6_000_000, state="draining") is True
+    (row,) = await store.membership.runners()
+    assert (row.state, row.expires_at) == ("draining", clock.now + 6_000_000)
+
+
+async def test_a_claim_makes_the_shards_of_a_new_group(store: RunnerStore) -> None:
+    assert await store.shard_count("default") is None
+    claimed = await store.membership.claim(1, group="default", shards=4)
+    assert [(row.number, row.runner_id, row.epoch) for row in claimed] == [(n, 1, 1) for n in range(4)]
+    assert await store.shard_count("default") == 4
+    assert await store.membership.shards() == claimed
+
+
+async def test_a_recorded_shard_count_wins(store: RunnerStore) -> None:
+    await store.membership.claim(1, group="default", shards=4)
+    assert len(await store.membership.claim(1, group="default", shards=64)) == 4
+
+
+async def test_claiming_twice_changes_nothing(store: RunnerStore) -> None:
+    claimed = await store.membership.claim(1, group="default", shards=4)
+    assert await store.membership.claim(1, group="default", shards=4) == claimed
+
+
+async def test_groups_are_claimed_apart(store: RunnerStore) -> None:
+    await store.membership.claim(1, group="a", shards=2)
+    assert [row.group for row in await store.membership.claim(1, group="b", shards=1)] == ["b"]
+    assert [(row.group, row.number) for row in await store.membership.shards()] == [("a", 0), ("a", 1), ("b", 0)]
+
+
+async def test_the_next_incarnation_takes_the_shards_under_a_new_epoch(store: RunnerStore) -> None:
+    await store.membership.claim(1, group="default", shards=2)
+    await store.membership.register(REGISTRATION)
+    claimed = await store.membership.claim(2, group="default", shards=2)
+    assert [(row.runner_id, row.epoch) for row in claimed] == [(2, 2), (2, 2)]
+
+
+async def test_leaving_ends_the_incarnation_and_its_ownership(store: RunnerStore) -> None:
+    await store.membership.claim(1, group="default", shards=2)
+    await store.membership.leave(1)
+    assert await store.membership.runners() == []
+    assert [row.runner_id for row in await store.membership.shards()] == [0, 0]
+    assert await store.runner_address() is None
+
+
+async def test_a_reaped_incarnation_claims_nothing(store: RunnerStore) -> None:
+    await store.membership.register(REGISTRATION)
+    with pytest.raises(FencedOut):
+        await store.membership.claim(1, group="default", shards=2)
+    assert await store.shard_count("default") is None
+
+
+async def test_the_address_of_the_runner_is_known(store: RunnerStore) -> None:
+    assert await store.runner_address() == "unix:/run/here"
+
+
+async def test_who_has_left_writes_no_more(store: RunnerStore) -> None:
+    await store.membership.leave(1)
+    with pytest.raises(FencedOut):
+        await commit(store, (STATE,))
+    assert await store.messages.state(Address("Cart", "c-1")) is None
+
+
+async def test_who_never_registered_writes_nothing(place: Place) -> None:
+    store = await place.open()
+    with pytest.raises(FencedOut):
+        await commit(store, (STATE,))
+    await store.close()
+
+
+async def test_a_transaction_begun_before_the_reap_is_fenced_out(store: RunnerStore) -> None:
+    transaction = await store.journal.begin(timeout_s=5)
+    await transaction.rollback()
+    await store.membership.leave(1)
+    transaction = await store.journal.begin(timeout_s=5)
+    with pytest.raises(FencedOut):
+        await transaction.commit(unit(STATE))
+    assert await store.messages.state(Address("Cart", "c-1")) is None
+
+
+async def test_a_second_runner_is_refused_until_the_first_is_closed(store: RunnerStore, place: Place) -> None:
+    with pytest.raises(StoreUnavailable):
+        await place.open()
+    await commit(store, (STATE,))
+    await store.close()
+    second = await place.open()
+    await second.close()

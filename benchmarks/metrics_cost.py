@@ -42,26 +42,30 @@ class Figure:
         return self.prometheus_client / self.holdfast if self.prometheus_client and self.holdfast else None
 
 
-def nanoseconds(call: Callable[[], object], number: int = 50_000) -> float:
-    """Median CPU time of one call; the call of an empty function is part of it, as it is of every use."""
-    timer = timeit.Timer("call()", globals={"call": call}, timer=time.process_time)
-    return statistics.median(timer.repeat(ROUNDS, number)) / number * 1e9
+def nanoseconds(*calls: Callable[[], object], number: int = 20_000) -> list[float]:
+    """Median CPU time of one of each call, run in turns so that all meet the same noise.
+
+    The call of an empty function is part of each figure, as it is of every use.
+    """
+    timers = [timeit.Timer("call()", globals={"call": call}, timer=time.process_time) for call in calls]
+    return _medians([[timer.timeit(number) / number * 1e9 for timer in timers] for _ in range(3 * ROUNDS)])
 
 
-def observing(observe: Callable[[float], None], seconds: float, number: int = 50_000) -> float:
+def observing(seconds: float, *observers: Callable[[float], None], number: int = 20_000) -> list[float]:
     """The same for an observation of this many seconds."""
-    timer = timeit.Timer("observe(s)", globals={"observe": observe, "s": seconds}, timer=time.process_time)
-    return statistics.median(timer.repeat(ROUNDS, number)) / number * 1e9
+    setup = {"s": seconds}
+    timers = [timeit.Timer("see(s)", globals={"see": see, **setup}, timer=time.process_time) for see in observers]
+    return _medians([[timer.timeit(number) / number * 1e9 for timer in timers] for _ in range(3 * ROUNDS)])
 
 
-def milliseconds(call: Callable[[], object]) -> float:
-    """Median CPU time of one call."""
-    found: list[float] = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        call()
-        found.append((time.process_time() - started) * 1e3)
-    return statistics.median(found)
+def milliseconds(*calls: Callable[[], object]) -> list[float]:
+    """Median CPU time of one of each call, in turns."""
+    timers = [timeit.Timer(call, timer=time.process_time) for call in calls]
+    return _medians([[timer.timeit(1) * 1e3 for timer in timers] for _ in range(ROUNDS)])
+
+
+def _medians(rounds: list[list[float]]) -> list[float]:
+    return [statistics.median(found) for found in zip(*rounds, strict=True)]
 
 
 def counting() -> list[Figure]:
@@ -74,15 +78,16 @@ def counting() -> list[Figure]:
     their_histogram = prometheus_client.Histogram(
         "b", "b", ["entity_type", "operation"], registry=theirs, buckets=BOUNDARIES.cluster
     ).labels("Cart", "send")
-    figures = [Figure("counter increment", "ns", nanoseconds(counter.inc), nanoseconds(their_counter.inc), 100)]
+    empty, ours, theirs_ns = nanoseconds(lambda: None, counter.inc, their_counter.inc)
+    figures = [Figure("(call of an empty function)", "ns", empty)]
+    figures.append(Figure("counter increment", "ns", ours, theirs_ns, 100))
     for seconds, where in ((0.0004, "first bucket"), (0.03, "third bucket"), (3.0, "seventh bucket")):
-        ours = observing(histogram.observe, seconds)
-        figures.append(
-            Figure(f"histogram observation, {where}", "ns", ours, observing(their_histogram.observe, seconds), 200)
-        )
-    figures.append(Figure("meter.succeeded: a whole send", "ns", observing(meter.succeeded, 0.0004)))
-    tracked = metrics.track_cluster(operation="send", entity_type="Cart")(lambda: None)
-    figures.append(Figure("track_cluster around a function", "ns", nanoseconds(tracked, 5_000)))
+        ours, theirs_ns = observing(seconds, histogram.observe, their_histogram.observe)
+        figures.append(Figure(f"histogram observation, {where}", "ns", ours, theirs_ns, 200))
+    (ours,) = observing(0.0004, meter.succeeded)
+    figures.append(Figure("meter.succeeded: a whole send", "ns", ours))
+    (ours,) = nanoseconds(metrics.track_cluster(operation="send", entity_type="Cart")(lambda: None))
+    figures.append(Figure("track_cluster around a function", "ns", ours))
     return figures
 
 
@@ -114,19 +119,24 @@ def scraping() -> list[Figure]:
     for what, fill in (("counters", filled_with_counters), ("histograms", filled_with_histograms)):
         metrics, theirs = fill()
         name = f"scrape of {SERIES:,} lines of {what}"
-        text = milliseconds(metrics.exposition)
-        figures.append(Figure(name, "ms", text, milliseconds(lambda reg=theirs: generate_latest(reg)), 20))
-        openmetrics = milliseconds(lambda service=metrics: service.exposition("application/openmetrics-text"))
+        text, openmetrics, theirs_ms = milliseconds(
+            metrics.exposition,
+            lambda service=metrics: service.exposition("application/openmetrics-text"),
+            lambda registry=theirs: generate_latest(registry),
+        )
+        figures.append(Figure(name, "ms", text, theirs_ms, 20))
         figures.append(Figure(f"{name}, OpenMetrics", "ms", openmetrics, at_most=20))
-        held = held_up(metrics.exposition), held_up(lambda reg=theirs: generate_latest(reg))
-        figures.append(Figure(f"{name}: longest hold of another thread", "ms", *held, at_most=1))
+        held = held_up(metrics.exposition), held_up(lambda registry=theirs: generate_latest(registry))
+        figures.append(Figure("  longest hold of another thread meanwhile", "ms", *held, at_most=1))
+    quiet = held_up(lambda: time.sleep(0.01))
+    figures.append(Figure("  (the same beside a thread that does nothing)", "ms", quiet))
     return figures
 
 
 def held_up(scrape: Callable[[], object]) -> float:
     """Milliseconds another thread, busy as an event loop is, waited at worst while one scrape ran; median of runs.
 
-    The waits without a scrape are measured the same way and the machine's own pauses show in both.
+    The machine's own pauses are part of it, as the line beside a thread that does nothing shows.
     """
     return statistics.median(_longest_gap_ms(scrape) for _ in range(ROUNDS))
 

@@ -7,6 +7,7 @@ client of `ref`. Codecs are made when the class is, so that a type which can't t
 
 from __future__ import annotations
 
+import copy
 import inspect
 import typing
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -26,15 +27,37 @@ E = TypeVar("E", bound=Entity[Any])
 class Declared:
     """Base of the descriptors: remembers the function and makes the `Handler` when its class is made."""
 
-    __slots__ = ("function", "handler", "options")
+    __slots__ = ("_owner", "function", "handler", "options")
 
     def __init__(self, function: Callable[..., Any], options: HandlerOptions) -> None:
         self.function = function
         self.options = options
         self.handler: Handler | None = None
+        self._owner: type[Any] | None = None
 
     def __set_name__(self, owner: type[Any], attribute: str) -> None:
         self.handler = Handler(owner, attribute, self.function, self.options)
+        self._owner = owner
+
+    @property
+    def owner(self) -> type[Any]:
+        """The class through which the message was named."""
+        assert self._owner is not None, "a message is declared in an entity class"
+        return self._owner
+
+    @property
+    def name(self) -> str:
+        """The message's name on the wire."""
+        assert self.handler is not None, "a message is declared in an entity class"
+        return self.handler.name
+
+    def of(self, owner: type[Any]) -> Self:
+        """The same message named on `owner`, which may have inherited it."""
+        if owner is self._owner:
+            return self
+        named = copy.copy(self)
+        named._owner = owner
+        return named
 
 
 class Message(Declared, Generic[P, R]):
@@ -47,7 +70,7 @@ class Message(Declared, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any]) -> Bound[P, R]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
-        return self if instance is None else LiveMessage(self.function, instance)
+        return self.of(owner) if instance is None else LiveMessage(self.function, instance)
 
 
 class DurableMessage(Declared, Generic[P, R]):
@@ -60,12 +83,7 @@ class DurableMessage(Declared, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any]) -> DurableBound[P, R]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
-        return self if instance is None else LiveDurable(self.function, instance, self.name)
-
-    @property
-    def name(self) -> str:
-        assert self.handler is not None, "a message is declared in an entity class"
-        return self.handler.name
+        return self.of(owner) if instance is None else LiveDurable(self.function, instance, self.name)
 
 
 class StreamMessage(Declared, Generic[P, R]):
@@ -78,7 +96,7 @@ class StreamMessage(Declared, Generic[P, R]):
     @overload
     def __get__(self, instance: object, owner: type[Any]) -> StreamBound[P, R]: ...
     def __get__(self, instance: Any, owner: Any) -> Any:
-        return self if instance is None else LiveStream(self.function, instance)
+        return self.of(owner) if instance is None else LiveStream(self.function, instance)
 
 
 class _Volatile(Protocol):

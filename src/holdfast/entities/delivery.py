@@ -247,7 +247,7 @@ class Delivery:
         self._refuse_conflict(done, row)
         hosted = self._manager.hosted_type(row.entity_type)
         hosted.duplicates.inc()
-        ending, outcome = outcome_of(hosted.type.handlers[row.method], done)
+        ending, outcome = outcome_of(hosted.handlers[row.method], done)
         listener.stored()
         listener.done(ending, outcome)
         return True, None
@@ -285,7 +285,7 @@ class Delivery:
 
     def _deliver_one(self, row: MessageRow) -> None:
         hosted = self._manager.hosted.get(row.entity_type)
-        handler = hosted.type.handlers.get(row.method) if hosted is not None else None
+        handler = hosted.handlers.get(row.method) if hosted is not None else None
         if handler is None or not handler.durable:
             self._park(row)
             return

@@ -54,7 +54,13 @@ class Door(Protocol):
     def call(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Coroutine[Any, Any, Any]:
-        """Request/reply. Raises declared errors as themselves and MessageErrors."""
+        """Request/reply of a volatile message. Raises declared errors as themselves, and MessageErrors."""
+        ...
+
+    def call_durable(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Coroutine[Any, Any, Any]:
+        """Request/reply of a durable message: the same, and it goes on where the caller does not wait."""
         ...
 
     def send(
@@ -74,30 +80,48 @@ class Door(Protocol):
         ...
 
 
+class ClosedDoor:
+    """The door while no node is open: everything raises NotStarted, at the call."""
+
+    def __init__(self, app: str) -> None:
+        self._app = app
+
+    def call(self, *_: Any) -> Coroutine[Any, Any, Any]:
+        raise self._not_started()
+
+    def call_durable(self, *_: Any) -> Coroutine[Any, Any, Any]:
+        raise self._not_started()
+
+    def send(self, *_: Any) -> Coroutine[Any, Any, Receipt[Any]]:
+        raise self._not_started()
+
+    def stream(self, *_: Any) -> AsyncIterator[Any]:
+        raise self._not_started()
+
+    def cancel_timer(self, *_: Any) -> Coroutine[Any, Any, bool]:
+        raise self._not_started()
+
+    def _not_started(self) -> NotStarted:
+        return NotStarted(
+            f"App {self._app!r} is not running here: use `async with app.runner():` or `async with app.client():`"
+        )
+
+
 RunBlocking = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
 
 
 class Link:
     """Where an App's refs find the door of its node, and how its blocking twins run."""
 
-    __slots__ = ("_app", "_door", "run_blocking")
+    __slots__ = ("_closed", "door", "run_blocking")
 
     def __init__(self, app: str, run_blocking: RunBlocking) -> None:
-        self._app = app
-        self._door: Door | None = None
+        self._closed = ClosedDoor(app)
+        self.door: Door = self._closed
         self.run_blocking = run_blocking
 
-    @property
-    def door(self) -> Door:
-        """Raises NotStarted."""
-        if self._door is None:
-            raise NotStarted(
-                f"App {self._app!r} is not running here: use `async with app.runner():` or `async with app.client():`"
-            )
-        return self._door
-
     def open(self, door: Door) -> None:
-        self._door = door
+        self.door = door
 
     def close(self) -> None:
-        self._door = None
+        self.door = self._closed

@@ -131,6 +131,10 @@ class DurableTurn(HandlerTurn):
         self._rules = rules
         self._storing: RowsItem | None = None
 
+    @property
+    def quick(self) -> bool:
+        return False
+
     def starting(self) -> None:
         self.deliveries += 1
         if self.deliveries > 1:

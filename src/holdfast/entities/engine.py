@@ -16,6 +16,7 @@ from holdfast.kit.ids import IdPool
 from holdfast.kit.service import Periodic
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
+from holdfast.ports.commits import CommitItem
 from holdfast.ports.journal import Journal, Transaction
 from holdfast.ports.reads import MessageReader
 from holdfast.ports.turn import current_turn
@@ -35,7 +36,7 @@ from .running import Bursts, TurnRunner
 from .streams import Streams
 from .threads import HandlerThreads
 from .turns import HandlerTurn
-from .units import CommitItem, Committer
+from .units import Committer
 
 PASSIVATION_EVERY_S = 1.0
 
@@ -72,7 +73,7 @@ class EntityEngine:
         self._threads = HandlerThreads(threads_max=settings.threads, metrics=metrics, loop=loop)
         committer = Committer(group, self.manager, unit_messages_max=settings.unit_messages_max)
         runner = TurnRunner(committer=committer, wheel=self._wheel, threads=self._threads, freed=self.manager.advance)
-        self._bursts = Bursts(runner.run, loop)
+        self._bursts = Bursts(runner.start, loop)
         runner.serve_bursts(self._bursts)
         self.delivery = Delivery(
             manager=self.manager,
@@ -157,7 +158,7 @@ class EntityEngine:
         return Ref(self._link, Address(declared.name, entity_id), declared.handlers)
 
     def own(self, address: Address, message: str) -> Any:
-        handler = self.manager.hosted_type(address.entity_type).type.handlers[message]
+        handler = self.manager.hosted_type(address.entity_type).handlers[message]
         return bound(self._link, address, handler)
 
     def cancel_timer(self, address: Address, name: str) -> Coroutine[Any, Any, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import typing
 from collections.abc import Callable
@@ -37,15 +38,10 @@ class EntityType:
         self.name = options.name or cls.__name__
         self.keep_alive = options.keep_alive
         self.schema = options.schema
-        self.handlers = {handler.name: handler for handler in _handlers_of(cls)}
+        self.handlers = {handler.name: copy.copy(handler) for handler in _handlers_of(cls)}
         state_type = _state_type(cls)
         self.state_codec = None if state_type is None else ValueCodec(state_type, f"{cls.__name__}.state")
         self.initial = _initial(cls, state_type)
-
-    def handler_of(self, declared: Declared) -> Handler:
-        """The handler that this type runs for a message named on a class (it may be overridden here)."""
-        assert declared.handler is not None
-        return self.handlers[declared.handler.name]
 
 
 def _handlers_of(cls: type[Any]) -> list[Handler]:

@@ -39,7 +39,9 @@ class Handler:
         "errors",
         "function",
         "is_async",
+        "durable",
         "name",
+        "observe",
         "options",
         "readonly",
         "signature",
@@ -52,15 +54,17 @@ class Handler:
         self.options = options
         self.readonly = options.readonly or (options.stream and not options.exclusive)
         self.writes = not self.readonly
+        self.durable = options.durable
+        self.observe: Callable[[float], None] = _unobserved
         self.is_async = inspect.iscoroutinefunction(function)
         self.errors = {error.__name__: error for error in options.errors}
         label = f"{owner.__name__}.{attribute}"
         self.signature = _signature(label, function, stream=options.stream)
         self.dedupe_position = _position_of(label, options.dedupe, self.signature)
 
-    @property
-    def durable(self) -> bool:
-        return self.options.durable
+
+def _unobserved(_seconds: float) -> None:
+    """A handler outside a runner is not measured."""
 
 
 def _signature(label: str, function: Callable[..., Any], *, stream: bool) -> Signature:

@@ -33,7 +33,7 @@ class Hosted:
         "activated",
         "activation_seconds",
         "duplicates",
-        "handler_seconds",
+        "handlers",
         "idle_after",
         "instances",
         "lifetime_seconds",
@@ -42,6 +42,7 @@ class Hosted:
         "received",
         "redeliveries",
         "sent",
+        "stateless",
         "surroundings",
         "type",
         "wait_seconds",
@@ -51,6 +52,7 @@ class Hosted:
         self, entity_type: EntityType, settings: EntitySettings, metrics: MetricsService, surroundings: Surroundings
     ) -> None:
         self.type = entity_type
+        self.stateless = entity_type.state_codec is None
         self.surroundings = surroundings
         self.mailbox = entity_type.options.mailbox or settings.mailbox
         self.idle_after = entity_type.options.idle_after or settings.idle_after
@@ -58,9 +60,9 @@ class Hosted:
         cluster, name = metrics.cluster, entity_type.name
         self.received = cluster.meter(operation="receive", entity_type=name)
         self.sent = cluster.meter(operation="send", entity_type=name)
-        self.handler_seconds = {
-            handler: cluster.handler.labels(entity_type=name, method=handler) for handler in entity_type.handlers
-        }
+        self.handlers = entity_type.handlers
+        for handler in self.handlers.values():
+            handler.observe = cluster.handler.labels(entity_type=name, method=handler.name).observe
         self.wait_seconds = cluster.mailbox_wait.labels(entity_type=name)
         self.redeliveries = cluster.redeliveries.labels(entity_type=name)
         self.duplicates = cluster.duplicates.labels(entity_type=name)

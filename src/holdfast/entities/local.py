@@ -7,7 +7,7 @@ cancelled cancels its volatile call; a durable one goes on without it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -16,6 +16,7 @@ from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.hashing import payload_hash
 from holdfast.kit.ids import IdPool
+from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
 from holdfast.model.ids import MessageId, micros
 from holdfast.model.message import MessageRow, TimerCancel
@@ -29,7 +30,7 @@ from .manager import EntityManager
 from .running import TurnRunner
 from .stepping import CHECKPOINT
 from .streams import Streams
-from .turns import Activation, Ending, HandlerTurn, refuse_circle
+from .turns import WRITER, Activation, Ending, HandlerTurn, refuse_circle
 
 
 class Waiter:
@@ -88,19 +89,42 @@ class LocalDoor:
         """Who opens streams; it invokes turns through this door."""
         self._streams = streams
 
-    def call(
+    async def call(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
-    ) -> Coroutine[Any, Any, Any]:
-        if handler.options.durable:
-            return self._call_durable(address, handler, args, kwargs, options)
-        return self._call_volatile(address, handler, args, kwargs, options.timeout or self._call_timeout)
+    ) -> Any:
+        started = perf_counter()
+        try:
+            caller = current_turn.get()
+            if caller is not None:
+                refuse_circle(caller, address)
+            arguments = handler.signature.cross(args, kwargs)
+            timeout = options.timeout or self._call_timeout
+            activation = self._live.get(address)
+            if activation is not None and activation.ready and activation.admits(handler):
+                turn = HandlerTurn(activation, handler, arguments, caller, timeout)
+                activation.holders = WRITER if handler.writes else activation.holders + 1
+                rest = self._runner.start(turn)
+                if rest is not None:
+                    await rest
+                elif turn.settled:
+                    await CHECKPOINT
+            else:
+                turn = self._queue(address, handler, arguments, caller, timeout)
+            if not turn.settled:
+                await self._outcome(turn, timeout)
+            if turn.ending is not Ending.VALUE:
+                raise turn.outcome
+        except BaseException as error:
+            self._not_sent(address, error, perf_counter() - started)
+            raise
+        turn.activation.hosted.sent.succeeded(perf_counter() - started)
+        return turn.outcome
 
     async def send(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Receipt[Any]:
         caller = current_turn.get()
         started = perf_counter()
-        sent = self._manager.hosted_type(address.entity_type).sent
         try:
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
             if caller is not None and not options.detached:
@@ -108,13 +132,10 @@ class LocalDoor:
                 receipt = Receipt[Any](MessageId(row.id), duplicate=False)
             else:
                 receipt = await self._send_alone(row, handler, options)
-        except asyncio.CancelledError:
-            sent.cancelled(perf_counter() - started)
+        except BaseException as error:
+            self._not_sent(address, error, perf_counter() - started)
             raise
-        except Exception as error:
-            sent.failed(perf_counter() - started, error)
-            raise
-        sent.succeeded(perf_counter() - started)
+        self._sent(address).succeeded(perf_counter() - started)
         return receipt
 
     def stream(
@@ -153,43 +174,6 @@ class LocalDoor:
             admitted_by=self._incarnation,
         )
 
-    async def _call_volatile(
-        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
-    ) -> Any:
-        started = perf_counter()
-        sent = self._manager.hosted_type(address.entity_type).sent
-        try:
-            caller = current_turn.get()
-            if caller is not None:
-                refuse_circle(caller, address)
-            arguments = handler.signature.cross(args, kwargs)
-            activation = self._live.get(address)
-            if (
-                activation is not None
-                and activation.instance is not None
-                and activation.waiting is None
-                and activation.admits(handler)
-            ):
-                turn = HandlerTurn(activation, handler, arguments, caller, timeout)
-                activation.hold(handler)
-                await self._runner.run(turn)
-                if turn.settled:
-                    await CHECKPOINT
-            else:
-                turn = self._queue(address, handler, arguments, caller, timeout)
-            if not turn.settled:
-                await self._outcome(turn, timeout)
-            if turn.ending is not Ending.VALUE:
-                raise turn.outcome
-        except asyncio.CancelledError:
-            sent.cancelled(perf_counter() - started)
-            raise
-        except Exception as error:
-            sent.failed(perf_counter() - started, error)
-            raise
-        sent.succeeded(perf_counter() - started)
-        return turn.outcome
-
     async def invoke(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
     ) -> HandlerTurn:
@@ -200,6 +184,15 @@ class LocalDoor:
         if turn.ending is Ending.FAILURE:
             raise turn.outcome
         return turn
+
+    def _sent(self, address: Address) -> OperationMeter:
+        return self._manager.hosted_type(address.entity_type).sent
+
+    def _not_sent(self, address: Address, error: BaseException, seconds: float) -> None:
+        if isinstance(error, Exception):
+            self._sent(address).failed(seconds, error)
+        else:
+            self._sent(address).cancelled(seconds)
 
     def _queue(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], caller: Any, timeout: float
@@ -225,11 +218,10 @@ class LocalDoor:
             deadline.cancel()
             turn.waiter = None
 
-    async def _call_durable(
+    async def call_durable(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Any:
         started = perf_counter()
-        sent = self._manager.hosted_type(address.entity_type).sent
         try:
             caller = current_turn.get()
             if caller is not None:
@@ -243,13 +235,10 @@ class LocalDoor:
                 self._delivery.forget(turn, waiter)
             if ending is not Ending.VALUE:
                 raise outcome
-        except asyncio.CancelledError:
-            sent.cancelled(perf_counter() - started)
+        except BaseException as error:
+            self._not_sent(address, error, perf_counter() - started)
             raise
-        except Exception as error:
-            sent.failed(perf_counter() - started, error)
-            raise
-        sent.succeeded(perf_counter() - started)
+        self._sent(address).succeeded(perf_counter() - started)
         return handler.signature.result.cross(outcome)
 
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:

@@ -54,6 +54,12 @@ class SyncDurable(SyncCall[P, R]):
 
     __slots__ = ()
 
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Raises BlockingCallOnLoop on a thread that runs an event loop."""
+        return self._link.run_blocking(  # type: ignore[no-any-return]
+            lambda: self._link.door.call_durable(self._address, self._handler, args, kwargs, self._options)
+        )
+
     def send(self, *args: P.args, **kwargs: P.kwargs) -> Receipt[R]:
         """Raises BlockingCallOnLoop on a thread that runs an event loop."""
         return self._link.run_blocking(  # type: ignore[no-any-return]
@@ -84,7 +90,7 @@ class DurableBound(_Target, Generic[P, R]):
     __slots__ = ()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        return self._link.door.call(self._address, self._handler, args, kwargs, self._options)
+        return self._link.door.call_durable(self._address, self._handler, args, kwargs, self._options)
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Receipt[R]]:
         """Returns once the message is on disk; inside a handler it commits with the handler."""

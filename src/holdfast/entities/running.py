@@ -10,15 +10,17 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
-from contextvars import copy_context
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
 from time import perf_counter
 from typing import Any
 
 from holdfast.errors import HandlerFailed, SendTimeout, SerializationError, UsageError
 from holdfast.kit.deadlines import DeadlineWheel
+from holdfast.model.signature import ValueCodec
+from holdfast.ports.turn import current_turn
 
-from .stepping import Suspended, call, first_step
+from .stepping import Suspended, step
 from .threads import HandlerThreads
 from .turns import WRITER, Activation, Ending, HandlerTurn
 from .units import Committer
@@ -47,50 +49,63 @@ class TurnRunner:
         """Which bursts give way when a handler suspends."""
         self._bursts = bursts
 
-    async def run(self, turn: HandlerTurn) -> None:
-        """Runs the handler of a turn whose activation is held for it.
+    def start(self, turn: HandlerTurn, context: Context | None = None) -> Coroutine[Any, Any, None] | None:
+        """Runs a turn whose activation is held for it: to its end, or to where its handler first suspends.
 
-        Never raises for what the handler does. A cancelled task ends the turn as a failure and passes the
-        cancellation on.
+        Returns the rest of the run, to be awaited, or None when the turn has ended. Never raises for what the handler
+        does; a rest whose task is cancelled ends the turn as a failure and passes the cancellation on. `context`: the
+        one this is called in, where it is not the waiting task's own.
         """
         activation, handler = turn.activation, turn.handler
         turn.started_at = perf_counter()
+        if not handler.is_async:
+            return self._start_sync(turn)
+        coroutine = handler.function(activation.instance, *turn.arguments)
+        token = current_turn.set(turn)
         try:
-            if handler.is_async:
-                coroutine = handler.function(activation.instance, *turn.arguments)
-                context = copy_context()
-                try:
-                    awaited = context.run(first_step, turn, coroutine)
-                except StopIteration as stop:
-                    value = stop.value
-                else:
-                    value = await self._suspended(turn, Suspended(coroutine, context, awaited))
-            elif handler.options.executor == "thread":
-                value = await self._in_thread(turn)
-            else:
-                value = copy_context().run(call, turn, handler.function, activation.instance, turn.arguments)
-            turn.outcome = handler.signature.result.cross(value)
-            turn.ending = Ending.VALUE
+            awaited = coroutine.send(None)
+        except StopIteration as stop:
+            self._returned(turn, stop.value)
+        except Exception as error:
+            self._raised(turn, error)
+        else:
+            return self._rest(turn, Suspended(turn, coroutine, awaited, context))
+        finally:
+            current_turn.reset(token)
+        return None if turn.transaction is None else self._end_with_transaction(turn)
+
+    def _start_sync(self, turn: HandlerTurn) -> Coroutine[Any, Any, None] | None:
+        if turn.handler.options.executor == "thread":
+            return self._rest(turn, self._in_thread(turn))
+        try:
+            value = step(
+                turn, lambda instance: turn.handler.function(instance, *turn.arguments), turn.activation.instance
+            )
+        except Exception as error:
+            self._raised(turn, error)
+        else:
+            self._returned(turn, value)
+        return None
+
+    async def _rest(self, turn: HandlerTurn, rest: Awaitable[Any]) -> None:
+        """Awaits what is left of a handler, under its deadline."""
+        try:
+            value = await self._in_time(turn, rest)
         except asyncio.CancelledError as error:
             turn.outcome = error
-            await self._finish(turn)
+            if turn.transaction is None:
+                self._end(turn)
+            else:
+                await asyncio.shield(self._end_with_transaction(turn))
             raise
         except Exception as error:
             self._raised(turn, error)
-        if turn.transaction is None:
-            self._end(turn)
         else:
-            await self._finish(turn)
-
-    async def _finish(self, turn: HandlerTurn) -> None:
-        """Ends the turn, its own transaction included, whatever happens to the task meanwhile."""
-        if turn.transaction is None:
-            self._end(turn)
-        else:
+            self._returned(turn, value)
+        if turn.transaction is not None:
             await asyncio.shield(self._end_with_transaction(turn))
 
-    async def _suspended(self, turn: HandlerTurn, rest: Any) -> Any:
-        """Awaits the rest of a handler under its deadline."""
+    async def _in_time(self, turn: HandlerTurn, rest: Awaitable[Any]) -> Any:
         task = asyncio.current_task()
         assert task is not None
         turn.task = task
@@ -112,15 +127,50 @@ class TurnRunner:
             turn.activation.suspended -= 1
 
     async def _in_thread(self, turn: HandlerTurn) -> Any:
+        activation, function = turn.activation, turn.handler.function
         context = copy_context()
-        activation, handler = turn.activation, turn.handler
-        work = self._threads.run(context.run, call, turn, handler.function, activation.instance, turn.arguments)
         try:
-            return await self._suspended(turn, work)
-        except (SendTimeout, asyncio.CancelledError):
+            return await self._threads.run(
+                context.run, step, turn, lambda instance: function(instance, *turn.arguments), activation.instance
+            )
+        except asyncio.CancelledError:
             # The thread can't be stopped and still holds the instance: nobody else may use that one again.
             activation.dropped = True
             raise
+
+    def _returned(self, turn: HandlerTurn, value: Any) -> None:
+        result = turn.handler.signature.result
+        if type(value) not in result.passing:
+            try:
+                value = result.cross(value)
+            except SerializationError as error:
+                turn.outcome = error
+                if turn.transaction is None:
+                    self._end(turn)
+                return
+        turn.outcome = value
+        turn.ending = Ending.VALUE
+        if turn.quick:
+            self._end_quick(turn)
+        elif turn.transaction is None:
+            self._end(turn)
+
+    def _end_quick(self, turn: HandlerTurn) -> None:
+        """`_end` for what most volatile messages are: nothing to write, and nothing to wait for."""
+        turn.ended = turn.settled = True
+        activation = turn.activation
+        activation.touched = True
+        seconds = perf_counter() - turn.started_at
+        turn.handler.observe(seconds)
+        activation.hosted.received.succeeded(seconds)
+        if turn.waiter is not None:
+            turn.wake()
+        self._release(activation)
+
+    def _release(self, activation: Activation) -> None:
+        activation.holders = 0 if activation.holders == WRITER else activation.holders - 1
+        if activation.waiting or activation.dropped:
+            self._freed(activation)
 
     def _raised(self, turn: HandlerTurn, error: Exception) -> None:
         if isinstance(error, turn.handler.options.errors):
@@ -129,32 +179,28 @@ class TurnRunner:
             turn.outcome = error
         else:
             turn.outcome = _undeclared(turn, error)
+        if turn.transaction is None:
+            self._end(turn)
 
     def _end(self, turn: HandlerTurn) -> None:
         """The handler has ended: what it did joins the entity's unit, or its reply is final at once."""
         activation = turn.activation
         activation.touched = True
-        self._capture_state(turn)
+        if activation.hosted.type.state_codec is not None:
+            self._capture_state(turn, activation.hosted.type.state_codec)
         turn.ended = True
         turn.conclude()
-        seconds = perf_counter() - turn.started_at
-        activation.hosted.handler_seconds[turn.handler.name].observe(seconds)
+        turn.handler_seconds = seconds = perf_counter() - turn.started_at
+        turn.handler.observe(seconds)
         if turn.rows is None and turn.encoded is None and activation.open is None and activation.flying is None:
             turn.settle()
         else:
             self._committer.join(turn)
         self._release(activation)
 
-    def _release(self, activation: Activation) -> None:
-        activation.holders = 0 if activation.holders == WRITER else activation.holders - 1
-        if activation.waiting or activation.dropped:
-            self._freed(activation)
-
-    def _capture_state(self, turn: HandlerTurn) -> None:
+    def _capture_state(self, turn: HandlerTurn, codec: ValueCodec) -> None:
         """Encodes what the handler changed, or takes it back."""
-        activation, codec = turn.activation, turn.activation.hosted.type.state_codec
-        if codec is None:
-            return
+        activation = turn.activation
         instance = activation.instance
         assert instance is not None
         if turn.ending is Ending.VALUE:
@@ -177,7 +223,9 @@ class TurnRunner:
         """The handler wrote through a transaction of its own: its effects commit there, outside the group."""
         transaction, activation = turn.transaction, turn.activation
         assert transaction is not None
-        self._capture_state(turn)
+        codec = activation.hosted.type.state_codec
+        if codec is not None:
+            self._capture_state(turn, codec)
         turn.ended = True
         turn.conclude()
         try:
@@ -195,14 +243,19 @@ class TurnRunner:
             self._committer.join(turn)
         else:
             turn.settle()
-        self._release(activation)
+        activation.holders = 0
+        if activation.waiting or activation.dropped:
+            self._freed(activation)
+
+
+Start = Callable[[HandlerTurn, Context | None], Coroutine[Any, Any, None] | None]
 
 
 class Bursts:
     """Runs ready turns in as few tasks as possible."""
 
-    def __init__(self, run: Callable[[HandlerTurn], Any], loop: asyncio.AbstractEventLoop) -> None:
-        self._run = run
+    def __init__(self, start: Start, loop: asyncio.AbstractEventLoop) -> None:
+        self._start = start
         self._loop = loop
         self._ready: deque[HandlerTurn] = deque()
         self._serving: asyncio.Task[None] | None = None
@@ -233,8 +286,12 @@ class Bursts:
             while self._ready and self._serving is me:
                 turn = self._ready.popleft()
                 turn.starting()
+                context = copy_context()
+                rest = context.run(self._start, turn, context)
+                if rest is None:
+                    continue
                 try:
-                    await self._run(turn)
+                    await rest
                 except asyncio.CancelledError:
                     if not turn.ended or me is None:
                         raise

@@ -103,9 +103,14 @@ class Activation:
 
     def admits(self, handler: Handler) -> bool:
         """Whether a turn of this handler may start now, leaving aside who waits already."""
-        if self.flying is not None or (self.open is not None and self.open.full):
-            return False
-        return self.holders == 0 or (handler.readonly and self.holders > 0)
+        if self.holders:
+            return handler.readonly and self.holders > 0 and self.flying is None
+        return self.flying is None and (self.open is None or not self.open.full)
+
+    @property
+    def ready(self) -> bool:
+        """Live, and nobody waits."""
+        return self.waiting is None and self.instance is not None
 
     @property
     def queued(self) -> int:
@@ -145,6 +150,7 @@ class HandlerTurn:
     alone = False
     queued_at = 0.0
     started_at = 0.0
+    handler_seconds = 0.0
     transaction: OpenTransaction | None = None
 
     def __init__(
@@ -195,14 +201,33 @@ class HandlerTurn:
             self.rows = self.after = self.encoded = None
 
     def settle(self) -> None:
-        """The outcome is final: lets go of what waited for it."""
+        """The outcome is final: counts it, and lets go of what waited for it."""
         self.settled = True
-        self._count()
-        if self.ending is Ending.VALUE and self.after is not None:
+        if self.rows is None and self.ending is Ending.VALUE:
+            self.activation.hosted.received.succeeded(self.handler_seconds)
+        else:
+            self._count()
+        if self.after is not None:
             for act in self.after:
                 act()
+        self.wake()
+
+    def wake(self) -> None:
+        """Lets the caller that waits go on."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
+
+    @property
+    def quick(self) -> bool:
+        """Nothing to write, and no commit to wait for."""
+        activation = self.activation
+        return (
+            self.rows is None
+            and activation.hosted.stateless
+            and activation.open is None
+            and activation.flying is None
+            and self.transaction is None
+        )
 
     def commit_failed(self, error: BaseException) -> None:
         """The commit of its effects surely failed: nothing of them was written."""

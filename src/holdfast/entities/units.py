@@ -16,29 +16,11 @@ from holdfast.errors import FencedOut, PersistenceError
 from holdfast.kit.batching import Closed, GroupCommit
 from holdfast.model.message import StateRow
 from holdfast.model.unit import Row, Unit
+from holdfast.ports.commits import CommitItem
 
 from .turns import Activation, HandlerTurn
 
 logger = logging.getLogger("holdfast.entities")
-
-
-class CommitItem(Protocol):
-    """What the group commit of this runner carries: a unit, and who hears of its outcome."""
-
-    @property
-    def unit(self) -> Unit: ...
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def size(self) -> int: ...
-
-    def taken(self) -> None: ...
-
-    def committed(self) -> None: ...
-
-    def failed(self, error: BaseException) -> None: ...
 
 
 class Freed(Protocol):

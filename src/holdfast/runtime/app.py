@@ -1,0 +1,117 @@
+"""The App: collects declarations, and opens one node per process, as a runner or as a client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar, cast
+
+from holdfast.entities.door import Link
+from holdfast.entities.entity import Entity
+from holdfast.entities.entity_type import EntityType
+from holdfast.entities.ref import Ref
+from holdfast.errors import ConfigurationError, NotStarted, UsageError
+from holdfast.jobs.definition import Job
+from holdfast.jobs.door import JobDoor
+from holdfast.metrics import MetricsService
+from holdfast.model.address import Address, checked_entity_id
+from holdfast.settings import Settings
+
+from .blocking import Blocking
+from .config import resolve
+from .declarations import Declarations, Module
+from .node import Node, open_client, open_runner
+from .services import ClusterService, JobService
+
+E = TypeVar("E", bound=Entity[Any])
+
+
+class App(Declarations):
+    """An application: its entities, its jobs, and the services to reach them.
+
+    Making one opens nothing. `async with app.runner():` hosts, `async with app.client():` only talks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        store: str | None = None,
+        modules: Sequence[Module] = (),
+        settings: Settings | None = None,
+        metrics: MetricsService | None = None,
+    ) -> None:
+        super().__init__()
+        if not name or not name.isidentifier():
+            raise ConfigurationError(f"an App's name is an identifier, not {name!r}: it names the default store")
+        self.name = name
+        self.settings = settings or Settings()
+        self.metrics = metrics or MetricsService()
+        self.cluster = ClusterService(self._running, self._declared)
+        self.jobs = JobService(self._job_door)
+        self._store = store
+        self._blocking = Blocking(self._client_for_thread)
+        self._link = Link(name, self._blocking.run)
+        self._node: Node | None = None
+        for module in modules:
+            self.include(module)
+
+    def ref(self, entity: type[E], entity_id: str, /) -> E:
+        """The typed client of one entity, wherever it lives. Usable from any task once a node is open."""
+        declared = self._declared(entity)
+        ref = Ref(self._link, Address(declared.name, checked_entity_id(entity_id)), declared.handlers)
+        return cast(E, ref)
+
+    def runner(
+        self, *, store: str | None = None, http: str | None = None
+    ) -> AbstractAsyncContextManager[Node]:
+        """Hosts this App's entities and jobs while the block runs; drains at its end.
+
+        `store`: a URL; else HOLDFAST_STORE, pyproject.toml, or `sqlite:///<name>.db`. `http`: HOST:PORT of the
+        operations pages. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
+        """
+        config = resolve(self.name, store=store or self._store, http=http)
+        return self._open(lambda: open_runner(self, config))
+
+    def client(self, *, store: str | None = None) -> AbstractAsyncContextManager[Node]:
+        """Talks to the runner of the same store without hosting anything."""
+        config = resolve(self.name, store=store or self._store)
+        return self._open(lambda: open_client(self, config))
+
+    @asynccontextmanager
+    async def _open(self, opening: Any) -> AsyncIterator[Node]:
+        if self._node is not None:
+            raise UsageError(f"App {self.name!r} has a node open in this process already")
+        node: Node = await opening()
+        self._node = node
+        self._link.open(node.entities)
+        try:
+            yield node
+        finally:
+            try:
+                await node.drain()
+            finally:
+                self._link.close()
+                self._node = None
+                await node.stop()
+
+    def _running(self) -> Node:
+        if self._node is None:
+            raise NotStarted(
+                f"App {self.name!r} is not running here: use `async with app.runner():` or `async with app.client():`"
+            )
+        return self._node
+
+    def _job_door(self) -> JobDoor:
+        return self._running().jobs
+
+    def _declared(self, entity: type[Any]) -> EntityType:
+        declared = self.entity_types.get(entity)
+        if declared is None:
+            raise ConfigurationError(f"{getattr(entity, '__name__', entity)} is not declared on App {self.name!r}")
+        return declared
+
+    def _add_job(self, job: Job[..., Any]) -> None:
+        super()._add_job(job)
+        job.door = self._job_door
+        job.run_blocking = self._blocking.run

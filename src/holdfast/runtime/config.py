@@ -1,0 +1,79 @@
+"""Where a node's configuration comes from: argument, then environment, then pyproject.toml, then the default.
+
+The environment is read when a node starts, never at import.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import ConfigurationError
+
+STORE_VARIABLE = "HOLDFAST_STORE"
+HTTP_VARIABLE = "HOLDFAST_HTTP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """What a node needs to know of its surroundings. `store_source` says who chose the store."""
+
+    store: str
+    store_source: str
+    http: tuple[str, int] | None = None
+
+
+def resolve(app_name: str, *, store: str | None = None, http: str | None = None) -> NodeConfig:
+    """Raises ConfigurationError for what can't be read."""
+    table = _pyproject(Path.cwd())
+    chosen, source = _first(
+        (store, "argument"),
+        (os.environ.get(STORE_VARIABLE), STORE_VARIABLE),
+        (table.get("store"), "pyproject.toml"),
+        (f"sqlite:///{app_name}.db", "default"),
+    )
+    address, _ = _first((http, "argument"), (os.environ.get(HTTP_VARIABLE), HTTP_VARIABLE), (table.get("http"), ""))
+    return NodeConfig(
+        store=_absolute(chosen), store_source=source, http=host_and_port(address) if address else None
+    )
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """`HOST:PORT` in parts. Raises ConfigurationError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:9464")
+    return host.strip("[]"), int(port)
+
+
+def _first(*candidates: tuple[Any, str]) -> tuple[str, str]:
+    for value, source in candidates:
+        if value:
+            if not isinstance(value, str):
+                raise ConfigurationError(f"{source}: {value!r} should be text")
+            return value, source
+    return "", ""
+
+
+def _absolute(url: str) -> str:
+    """A relative SQLite path depends on the working directory, so it is made absolute and shown like that."""
+    prefix = "sqlite:///"
+    if url.startswith(prefix) and not url.startswith(prefix + "/"):
+        return prefix + str(Path(url[len(prefix) :]).absolute())
+    return url
+
+
+def _pyproject(directory: Path) -> dict[str, Any]:
+    path = directory / "pyproject.toml"
+    if not path.is_file():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("holdfast", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} can't be read: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: [tool.holdfast] is a table")
+    return table

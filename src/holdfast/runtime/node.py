@@ -1,0 +1,59 @@
+"""The node that is open in this process: what an App's services ask, whether it hosts entities or only talks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from holdfast.entities.door import Door
+from holdfast.entities.entity_type import EntityType
+from holdfast.entities.handler import Handler
+from holdfast.jobs.door import JobDoor
+from holdfast.model.address import Address
+from holdfast.model.cluster import RunnerRow, ShardRow
+from holdfast.model.health import Health
+
+
+class Node(Protocol):
+    """A runner or a client."""
+
+    @property
+    def store_url(self) -> str: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def entities(self) -> Door: ...
+
+    @property
+    def jobs(self) -> JobDoor: ...
+
+    async def broadcast(
+        self, declared: EntityType, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Sequence[Any]:
+        """One call to each live instance of the type; errors as values."""
+        ...
+
+    async def message_result(self, message_id: int, timeout: float | None) -> Any:
+        """The outcome of a durable message. Raises SendTimeout, and NotFound-like errors for an unknown id."""
+        ...
+
+    async def runners(self) -> Sequence[RunnerRow]: ...
+
+    async def shards(self) -> Sequence[ShardRow]: ...
+
+    async def where(self, address: Address) -> RunnerRow | None: ...
+
+    def health(self) -> Health:
+        """Callable from any thread."""
+        ...
+
+    async def drain(self) -> None:
+        """Takes no more work and lets what runs end, for at most the drain timeout."""
+        ...
+
+    async def stop(self) -> None:
+        """Leaves nothing running. Works twice, and without `drain`."""
+        ...

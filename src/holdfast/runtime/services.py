@@ -1,0 +1,131 @@
+"""The services of an App: `app.cluster` and `app.jobs`. They hold nothing; the node that is open does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec, TypeVar, overload
+
+from holdfast.entities.definition import DurableMessage, Message
+from holdfast.entities.door import DEFAULTS, Receipt
+from holdfast.entities.entity import Entity
+from holdfast.entities.entity_type import EntityType
+from holdfast.jobs.call import JobCall
+from holdfast.jobs.definition import BoundJob, Job
+from holdfast.jobs.door import CancelOutcome, DeadLetter, JobDoor, JobStatus
+from holdfast.jobs.handle import JobHandle
+from holdfast.metrics import error_tag
+from holdfast.model.address import Address, checked_entity_id
+from holdfast.model.cluster import RunnerRow, ShardRow
+from holdfast.model.health import Health
+from holdfast.model.ids import JobId
+
+from .node import Node
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ClusterService:
+    """Messages to entities, spelled by class and id, and what the cluster looks like."""
+
+    error_tag = staticmethod(error_tag)
+
+    def __init__(self, node: Callable[[], Node], declared: Callable[[type[Any]], EntityType]) -> None:
+        self._node = node
+        self._declared = declared
+
+    @overload
+    async def send(self, message: Message[P, R], entity_id: str, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def send(
+        self, message: DurableMessage[P, R], entity_id: str, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    async def send(self, message: Any, entity_id: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Request/reply, for messages of both kinds; the same as calling the message on a ref."""
+        address = self._address(message.owner, entity_id)
+        handler = self._declared(message.owner).handlers[message.name]
+        return await self._node().entities.call(address, handler, args, kwargs, DEFAULTS)
+
+    async def broadcast(
+        self, message: Message[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Sequence[R | BaseException]:
+        """Sends to every live instance of the type and returns their replies; an error stands where a reply would."""
+        declared = self._declared(message.owner)
+        return await self._node().broadcast(declared, declared.handlers[message.name], args, kwargs)
+
+    async def result(self, receipt: Receipt[R], /, *, timeout: float | None = None) -> R:
+        """The outcome of a durable send. Raises the declared error, MessageDead, or SendTimeout."""
+        outcome: R = await self._node().message_result(receipt.message_id, timeout)
+        return outcome
+
+    async def runners(self) -> Sequence[RunnerRow]:
+        """The registered runners."""
+        return await self._node().runners()
+
+    async def shards(self) -> Sequence[ShardRow]:
+        """Who owns what."""
+        return await self._node().shards()
+
+    async def where(self, entity: type[Entity[Any]], entity_id: str, /) -> RunnerRow | None:
+        """The runner that owns the entity's shard; None while nobody does."""
+        return await self._node().where(self._address(entity, entity_id))
+
+    def health(self) -> Health:
+        """Whether this process's node makes progress."""
+        return self._node().health()
+
+    def _address(self, entity: type[Any], entity_id: str) -> Address:
+        return Address(self._declared(entity).name, checked_entity_id(entity_id))
+
+
+class JobService:
+    """Requests about jobs, by handle or id."""
+
+    def __init__(self, door: Callable[[], JobDoor]) -> None:
+        self._door = door
+
+    async def submit(
+        self, job: Job[P, R] | BoundJob[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R]:
+        """The same as `job.submit(...)`."""
+        return await job.submit(*args, **kwargs)
+
+    async def submit_many(self, calls: Iterable[JobCall[R]], /) -> Sequence[JobHandle[R]]:
+        """Submits what `job.call(...)` made, in bounded chunks that each commit as a whole."""
+        return await self._door().submit_many(list(calls))
+
+    async def status(self, job: JobHandle[Any] | JobId, /) -> JobStatus:
+        """Raises JobNotFound."""
+        return await self._door().status(_id(job))
+
+    @overload
+    async def wait(self, job: JobHandle[R], *, timeout: float | None = ...) -> R: ...
+    @overload
+    async def wait(self, job: JobId, *, timeout: float | None = ...) -> object: ...
+    async def wait(self, job: Any, *, timeout: float | None = None) -> Any:
+        """What the job returned. Raises JobNotFound, JobDead, JobCancelled; TimeoutError after `timeout` seconds."""
+        if isinstance(job, JobHandle):
+            return await job.result(timeout=timeout)
+        return (await self._door().wait(job, timeout=timeout)).unwrap(None)
+
+    async def cancel(self, job: JobHandle[Any] | JobId, /) -> CancelOutcome:
+        """Raises JobNotFound, and AlreadyCancelled for a job in a terminal state."""
+        return await self._door().cancel(_id(job))
+
+    async def replay(self, job: JobHandle[Any] | JobId, /) -> JobHandle[Any]:
+        """Submits a dead job again. Raises JobNotFound, AlreadyCancelled."""
+        return await self._door().replay(_id(job))
+
+    async def discard(self, job: JobHandle[Any] | JobId, /) -> None:
+        """Gives a dead job up. Raises JobNotFound, AlreadyCancelled."""
+        await self._door().discard(_id(job))
+
+    async def dead_letters(
+        self, *, limit: int = 100, after: JobId | None = None, job_type: str | None = None
+    ) -> Sequence[DeadLetter]:
+        """Dead jobs neither replayed nor discarded."""
+        return await self._door().dead_letters(limit=limit, after=after, job_type=job_type)
+
+
+def _id(job: JobHandle[Any] | JobId) -> JobId:
+    return job.id if isinstance(job, JobHandle) else job

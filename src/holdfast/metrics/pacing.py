@@ -28,9 +28,9 @@ def step_back() -> None:
     sleep(_PAUSE_S)
 
 
-def paced(items: Iterable[T], pause: Pause) -> Iterator[list[T]]:
-    """The items by the hundred, with a pause after each of these."""
+def paced(items: Iterable[T], pause: Pause, every: int = _EVERY) -> Iterator[list[T]]:
+    """The items in chunks of so many, with a pause after each chunk."""
     source = iter(items)
-    while chunk := list(islice(source, _EVERY)):
+    while chunk := list(islice(source, every)):
         yield chunk
         pause()

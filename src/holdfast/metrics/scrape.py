@@ -6,6 +6,7 @@ read makes a scrape fail: it is missing from it, and counted.
 
 from collections.abc import Iterator
 from time import perf_counter
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -13,9 +14,11 @@ from .collector import Collector
 from .exposition import Format, pieces
 from .label import Labels, label
 from .namespaces import AnyInstrument, Service
-from .pacing import Pause, no_pause, step_back
+from .pacing import Pause, no_pause, paced, step_back
 from .reading import Reading, read
 from .series import Ledger
+
+_METRICS_AT_ONCE: Final = 10
 
 
 class Scrape:
@@ -42,25 +45,29 @@ class Scrape:
         """All metrics that have a series, as they are now, in the catalogue's order."""
         started, pause = perf_counter(), self._pause()
         counts: dict[Labels, float] = {}
-        for instrument in self._instruments:
-            if instrument is self._service.series:
-                self._service.series.replace(counts)
-            elif instrument is self._service.collect:
-                self._service.collect.labels().observe(perf_counter() - started)
-            reading = read(instrument, pause)
-            if reading.series:
-                counts[label(metric=reading.spec.name)] = len(reading.series)
-                yield reading
+        for chunk in paced(self._instruments, pause, every=_METRICS_AT_ONCE):
+            for instrument in chunk:
+                if instrument is self._service.series:
+                    self._service.series.replace(counts)
+                elif instrument is self._service.collect:
+                    self._service.collect.labels().observe(perf_counter() - started)
+                reading = read(instrument, pause)
+                if reading.series:
+                    counts[label(metric=reading.spec.name)] = len(reading.series)
+                    yield reading
 
     def written(self, form: Format) -> bytes:
         """The whole scrape in one format."""
-        others = self._others(form)  # before our own, which count what went wrong with them
-        own = b"".join(self._own(form))
-        end = b"# EOF\n" if form is Format.OPENMETRICS else b""
-        return own + others + end
-
-    def _own(self, form: Format) -> Iterator[bytes]:
         pause = self._pause()
+        others = self._others(form)  # before our own, which count what went wrong with them
+        pause()
+        parts = [*self._own(form, pause), others]
+        if form is Format.OPENMETRICS:
+            parts.append(b"# EOF\n")
+        pause()
+        return b"".join(parts)
+
+    def _own(self, form: Format, pause: Pause) -> Iterator[bytes]:
         for reading in self.readings():
             for piece in pieces(reading, form):
                 yield piece.encode()

@@ -1,0 +1,265 @@
+"""Submits: from a call to a stored job.
+
+A submit is acknowledged once its row is on disk. One with a key is first looked up: the first job of a key answers for
+all later ones, running or finished, as long as the archive keeps it; the same key with another payload is a conflict.
+Two submits of one key at the same time are told apart here, and in the last resort by the store's guard.
+
+Inside a handler the row is staged in the handler's turn and commits with it; a job that was never committed is never
+seen by anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from holdfast.errors import Conflict, HoldfastError, JobInvalid, JobKeyConflict, PersistenceError, UsageError
+from holdfast.kit.hashing import payload_hash
+from holdfast.model.ids import micros
+from holdfast.model.job import JobRow
+from holdfast.model.unit import Unit
+from holdfast.ports.turn import Turn, current_turn
+
+from .call import JobCall, shard_of_job
+from .door import JobDoor
+from .handle import JobHandle
+from .surroundings import Surroundings
+from .tally import Tallies
+
+R = TypeVar("R")
+
+CHUNK_ROWS = 128
+"""Jobs of one `submit_many` that commit together."""
+TRIES_MAX = 5
+"""Times a keyed submit looks again after another one was faster."""
+
+KeyName = tuple[str, str | None, str]
+
+
+class Known(NamedTuple):
+    """The job that a key belongs to."""
+
+    id: int
+    payload_hash: bytes
+
+
+class _KeysOfTurn(NamedTuple):
+    turn: Turn
+    keys: dict[KeyName, Known]
+
+
+_staged_keys: ContextVar[_KeysOfTurn | None] = ContextVar("holdfast_staged_keys", default=None)
+
+
+class Submission:
+    """Rows of new jobs on their way to the store; an item of the group commit."""
+
+    __slots__ = ("_arrived", "_jobs", "done", "rows", "size", "unit")
+
+    def __init__(
+        self, jobs: Sequence[JobRow], done: asyncio.Future[None], arrived: Callable[[JobRow], None], size: int
+    ) -> None:
+        self.unit = Unit()
+        self.unit.rows.extend(jobs)
+        self.unit.size_bytes = size
+        self.rows = len(jobs)
+        self.size = size
+        self.done = done
+        self._jobs = jobs
+        self._arrived = arrived
+
+    def taken(self) -> None:
+        """Nothing to do: the unit is complete."""
+
+    def committed(self) -> None:
+        for row in self._jobs:
+            self._arrived(row)
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def failed(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Admission:
+    """Takes submits in."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        door: JobDoor,
+        tallies: Tallies,
+        shard_count: int,
+        arrived: Callable[[JobRow], None],
+    ) -> None:
+        """`arrived` takes each row once it is stored; `door` is what handles wait at."""
+        self._door = door
+        self._commits = around.commits
+        self._reader = around.reader
+        self._ids = around.ids
+        self._clock = around.clock
+        self._settings = around.settings
+        self._default_timeout_us = micros(around.settings.timeout)
+        self._tallies = tallies
+        self._runner_id = around.runner_id
+        self._shard_count = shard_count
+        self._arrived = arrived
+        self._under_way: dict[KeyName, asyncio.Future[None]] = {}
+
+    async def submit(self, call: JobCall[R]) -> JobHandle[R]:
+        """As `JobDoor.submit`."""
+        began = self._clock.monotonic()
+        tally = self._tallies.of(call.job_type, call.rules.priority)
+        try:
+            self._check(call)
+            turn = current_turn.get()
+            if turn is not None and not call.rules.detached:
+                number, duplicate = await self._stage(call, turn)
+            elif call.rules.key is None:
+                row = self._row(call, await self._ids.take(), None)
+                await self._store((row,), len(call.payload))
+                number, duplicate = row.id, False
+            else:
+                number, duplicate = await self._submit_keyed(call, call.rules.key)
+        except HoldfastError as error:
+            tally.submitted.failed(self._clock.monotonic() - began, error)
+            raise
+        if duplicate:
+            tally.deduplicated()
+            tally.submitted.succeeded(self._clock.monotonic() - began, 0)
+        elif turn is None or call.rules.detached:
+            tally.submitted.succeeded(self._clock.monotonic() - began)
+        return JobHandle(number, duplicate, self._door, call.result)
+
+    async def submit_many(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
+        """As `JobDoor.submit_many`."""
+        for call in calls:
+            self._check(call)
+        handles: list[JobHandle[R]] = []
+        plain: list[JobCall[R]] = []
+        for call in calls:
+            alone = call.rules.key is not None or (current_turn.get() is not None and not call.rules.detached)
+            if plain and (alone or len(plain) == CHUNK_ROWS):
+                handles += await self._submit_chunk(plain)
+                plain = []
+            if alone:
+                handles.append(await self.submit(call))
+            else:
+                plain.append(call)
+        return handles + (await self._submit_chunk(plain) if plain else [])
+
+    async def _submit_chunk(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
+        began = self._clock.monotonic()
+        rows = [self._row(call, await self._ids.take(), None) for call in calls]
+        await self._store(rows, sum(len(call.payload) for call in calls))
+        seconds = self._clock.monotonic() - began
+        accepted: dict[tuple[str, int], int] = {}
+        for row in rows:
+            accepted[row.job_type, row.priority] = accepted.get((row.job_type, row.priority), 0) + 1
+        for (job_type, priority), count in accepted.items():
+            self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
+        return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
+
+    async def _store(self, rows: Sequence[JobRow], size: int) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._commits.add(Submission(rows, done, self._arrived, size))
+        await done
+
+    async def _submit_keyed(self, call: JobCall[Any], key: str) -> tuple[int, bool]:
+        name, digest = (call.job_type, call.rules.group, key), payload_hash(call.payload)
+        for _ in range(TRIES_MAX):
+            while (other := self._under_way.get(name)) is not None:
+                await asyncio.shield(other)
+            turn_over = self._under_way[name] = asyncio.get_running_loop().create_future()
+            try:
+                known = await self._find(name)
+                if known is not None:
+                    return self._same(known, digest, name), True
+                row = self._row(call, await self._ids.take(), digest)
+                await self._store((row,), len(call.payload))
+            except Conflict:
+                continue  # another submit of this key was stored meanwhile: it will be found now
+            else:
+                return row.id, False
+            finally:
+                del self._under_way[name]
+                turn_over.set_result(None)
+        raise PersistenceError(f"the key {key!r} of {call.job_type} stays contended; submit again")
+
+    async def _stage(self, call: JobCall[Any], turn: Turn) -> tuple[int, bool]:
+        """Puts the row into the handler's turn. A key is looked up, but only the store's guard decides at the end."""
+        turn.check_open()
+        digest: bytes | None = None
+        keys = _staged_keys.get()
+        if keys is None or keys.turn is not turn:
+            keys = _KeysOfTurn(turn, {})
+        name = (call.job_type, call.rules.group, call.rules.key or "")
+        if call.rules.key is not None:
+            digest = payload_hash(call.payload)
+            known = keys.keys.get(name) or await self._find(name)
+            if known is not None:
+                return self._same(known, digest, name), True
+        row = self._row(call, await self._ids.take(), digest)
+        turn.stage(row, len(call.payload))
+        turn.after_commit(partial(self._staged_committed, row))
+        if digest is not None:
+            keys.keys[name] = Known(row.id, digest)
+            _staged_keys.set(keys)
+        return row.id, False
+
+    def _staged_committed(self, row: JobRow) -> None:
+        self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
+        self._arrived(row)
+
+    async def _find(self, name: KeyName) -> Known | None:
+        live = await self._reader.live_by_key(*name)
+        if live is not None:
+            return Known(live.id, live.payload_hash)
+        archived = await self._reader.archived_by_key(*name)
+        return None if archived is None else Known(archived.id, archived.payload_hash)
+
+    def _same(self, known: Known, digest: bytes, name: KeyName) -> int:
+        if known.payload_hash != digest:
+            raise JobKeyConflict(f"the key {name[2]!r} of {name[0]} belongs to job {known.id} with other arguments")
+        return known.id
+
+    def _check(self, call: JobCall[Any]) -> None:
+        if call.rules.tx is not None:
+            raise UsageError("a running node stores jobs itself; submit with tx= where no runner or client is open")
+        if len(call.payload) > self._settings.payload_bytes_max:
+            raise JobInvalid(
+                f"the arguments of {call.job_type} take {len(call.payload)} bytes, more than the "
+                f"{self._settings.payload_bytes_max} of jobs.payload_bytes_max; store them elsewhere and pass a name"
+            )
+
+    def _row(self, call: JobCall[Any], job: int, digest: bytes | None) -> JobRow:
+        rules, now_us = call.rules, self._clock.now_us()
+        due_at = rules.at_us if rules.at_us > now_us else 0
+        if rules.delay_us:
+            due_at = now_us + rules.delay_us
+        return JobRow(
+            job,
+            shard_of_job(job, call.job_type, rules, self._shard_count),
+            call.job_type,
+            rules.priority,
+            call.payload,
+            digest or b"",
+            rules.key,
+            rules.group,
+            rules.max_attempts or self._settings.max_attempts,
+            rules.timeout_us or self._default_timeout_us,
+            due_at,
+            due_at or now_us,
+            0,
+            0,
+            None,
+            now_us,
+            self._runner_id,
+            None,
+            None,
+        )

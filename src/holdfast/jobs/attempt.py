@@ -1,0 +1,163 @@
+"""A live job held in memory, and one try of it.
+
+The attempt is also the handler's turn: doors used inside the handler stage rows here, which commit with the job's end
+or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable
+
+from holdfast.errors import HandlerEnded
+from holdfast.model.job import JobRow
+from holdfast.model.unit import Row
+from holdfast.ports.journal import OpenTransaction
+
+from .job_type import JobType
+from .tally import Tally
+
+
+class Phase(enum.Enum):
+    """Where a held job stands. In the first three it has no attempt and can be ended by a request alone."""
+
+    STORED = "stored"
+    """Only held for a request's sake; the store has it."""
+    DUE_LATER = "due later"
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDING = "ending"
+
+
+class Interruption(enum.Enum):
+    """Why somebody wants a running attempt to end."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    DRAIN = "drain"
+
+
+class Held:
+    """A live job in memory; `row` is as the store has it."""
+
+    __slots__ = ("attempt", "declared", "phase", "row", "tally")
+
+    def __init__(self, row: JobRow, declared: JobType, tally: Tally, phase: Phase) -> None:
+        self.row = row
+        self.declared = declared
+        self.tally = tally
+        self.phase = phase
+        self.attempt: Attempt | None = None
+
+
+class Record:
+    """A start record of this executor, and how many of its attempts have not ended."""
+
+    __slots__ = ("id", "open")
+
+    def __init__(self, record: int, attempts: int) -> None:
+        self.id = record
+        self.open = attempts
+
+
+Begin = Callable[[], Awaitable[OpenTransaction]]
+
+
+class Attempt:
+    """One try of a job, from its start record to its end; `number` counts from 1."""
+
+    __slots__ = (
+        "_acts",
+        "_begin",
+        "_rows",
+        "_size",
+        "_watchers",
+        "asked",
+        "began",
+        "ended",
+        "held",
+        "number",
+        "progress",
+        "record",
+        "seconds",
+        "task",
+        "transaction",
+        "why",
+    )
+
+    def __init__(self, held: Held, record: Record, begin: Begin) -> None:
+        self.held = held
+        self.number = held.row.attempt + 1
+        self.record = record
+        self.ended = False
+        self.why: Interruption | None = None
+        self.asked = 0.0
+        """When a cancel was asked for, as the clock's monotonic reading."""
+        self.began = 0.0
+        self.seconds = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.transaction: OpenTransaction | None = None
+        self.progress: tuple[float | None, str | None] = (None, None)
+        self._begin = begin
+        self._rows: list[Row] | None = None
+        self._size = 0
+        self._acts: list[Callable[[], None]] | None = None
+        self._watchers: list[asyncio.Future[None]] | None = None
+
+    def check_open(self) -> None:
+        """Raises HandlerEnded once the attempt has ended."""
+        if self.ended:
+            raise HandlerEnded(f"attempt {self.number} of job {self.held.row.id} has ended: nothing joins it now")
+
+    def stage(self, row: Row, size_bytes: int = 0) -> None:
+        """Adds a row to what the job's end commits."""
+        self.check_open()
+        if self._rows is None:
+            self._rows = []
+        self._rows.append(row)
+        self._size += size_bytes
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Calls `act` once the job's end is durable; never where it is not."""
+        self.check_open()
+        if self._acts is None:
+            self._acts = []
+        self._acts.append(act)
+
+    def staged(self) -> tuple[list[Row], int]:
+        """What the handler wants to be written with its end, and its size in bytes."""
+        return self._rows or [], self._size
+
+    def acts(self) -> list[Callable[[], None]]:
+        return self._acts or []
+
+    async def open_transaction(self) -> OpenTransaction:
+        """The attempt's transaction, begun when it is first asked for. Raises HandlerEnded and PersistenceError."""
+        self.check_open()
+        if self.transaction is None:
+            self.transaction = await self._begin()
+        return self.transaction
+
+    def interrupt(self, why: Interruption) -> None:
+        """Asks the attempt to end; a handler on the loop is cancelled where it waits, one in a thread can only look."""
+        if self.why is None:
+            self.why = why
+        if self.task is not None:
+            self.task.cancel()
+
+    def watch(self) -> asyncio.Future[None]:
+        """Resolved once it is known, and stored, what became of the attempt."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._watchers is None:
+            self._watchers = []
+        self._watchers.append(future)
+        return future
+
+    def settle(self) -> None:
+        """It is known now: tells those who watch."""
+        for future in self._watchers or ():
+            if not future.done():
+                future.set_result(None)
+        self._watchers = None

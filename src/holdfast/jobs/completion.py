@@ -1,0 +1,275 @@
+"""From an attempt's end to the store: the outcome is decided, written in one unit, and only then counted and told.
+
+The unit holds the job's end (or its retry), what the handler staged where it completed, and the end of the start
+record with its last attempt. Each row is guarded by the number of attempts that ended before, so an attempt that was
+superseded changes nothing.
+
+A store that refuses does not undo what a handler did: the same end is offered again until it is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import assert_never
+
+from holdfast.errors import Conflict, FencedOut, PersistenceError
+from holdfast.kit.backoff import Backoff
+from holdfast.kit.tasks import TaskOwner
+from holdfast.model.job import EndStart, JobRow, JobState
+from holdfast.model.unit import Unit
+
+from .attempt import Attempt, Held, Interruption, Phase
+from .outcomes import (
+    AttemptEnd,
+    Available,
+    Cancelled,
+    Completed,
+    Dead,
+    GivenBack,
+    Interrupted,
+    Outcome,
+    Raised,
+    Retry,
+    RetryRule,
+    Returned,
+    TimedOut,
+    Undecodable,
+    Unencodable,
+    decide,
+    failure_of,
+)
+from .roster import Roster
+from .rows import end_row, followed
+from .surroundings import Surroundings
+from .tally import Tallies
+from .waiters import Waiters
+
+log = logging.getLogger(__name__)
+
+WRITE_AGAIN = Backoff(first_s=0.1, ceiling_s=5.0)
+"""Pauses between two tries to write an end that the store refused."""
+
+
+class Ending:
+    """An attempt's end on its way to the store; an item of the group commit."""
+
+    __slots__ = ("attempt", "end", "finished_at", "outcome", "rows", "size", "tries", "unit", "_completion")
+
+    def __init__(
+        self, completion: Completion, attempt: Attempt, end: AttemptEnd, outcome: Outcome, finished_at: int, unit: Unit
+    ) -> None:
+        self._completion = completion
+        self.attempt = attempt
+        self.end = end
+        self.outcome = outcome
+        self.finished_at = finished_at
+        self.unit = unit
+        self.rows = len(unit.rows)
+        self.size = unit.size_bytes
+        self.tries = 0
+
+    def taken(self) -> None:
+        """Nothing to do: the unit is complete."""
+
+    def committed(self) -> None:
+        self._completion.written(self)
+
+    def failed(self, error: BaseException) -> None:
+        self._completion.refused(self, error)
+
+
+class Completion:
+    """Writes how attempts ended."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        tasks: TaskOwner,
+        roster: Roster,
+        waiters: Waiters,
+        tallies: Tallies,
+        over: Callable[[Held], None],
+        arrived: Callable[[JobRow], None],
+    ) -> None:
+        """`over` hears that a job's attempt has ended; `arrived` takes a job's row when it is to run again."""
+        self._commits = around.commits
+        self._clock = around.clock
+        self._random = around.random
+        self._wheel = around.wheel
+        self._tasks = tasks
+        self._runner_id = around.runner_id
+        self._backoff = Backoff(first_s=around.settings.retry_first, ceiling_s=around.settings.retry_max)
+        self._roster = roster
+        self._waiters = waiters
+        self._tallies = tallies
+        self._over = over
+        self._arrived = arrived
+        self._rules: dict[str, RetryRule] = {}
+        self.unwritten = 0
+
+    def ended(self, attempt: Attempt, end: AttemptEnd) -> None:
+        """An attempt ended. Only the first end of an attempt counts."""
+        if attempt.ended:
+            return
+        attempt.ended = True
+        held = attempt.held
+        held.phase = Phase.ENDING
+        held.tally.running -= 1
+        self._over(held)
+        self.unwritten += 1
+        now_us = self._clock.now_us()
+        if attempt.record.open:
+            attempt.record.open -= 1
+        self._write(attempt, end, self._outcome(attempt, end, now_us), now_us)
+
+    def _outcome(self, attempt: Attempt, end: AttemptEnd, now_us: int) -> Outcome:
+        if type(end) is Returned:
+            return Completed(end.result)
+        if attempt.why is Interruption.CANCEL and isinstance(end, Raised | TimedOut):
+            return Cancelled()  # it failed after somebody wanted it stopped: there is nothing to try again
+        held = attempt.held
+        return decide(
+            end,
+            number=attempt.number,
+            max_attempts=held.row.max_attempts,
+            rule=self._rule(held),
+            now_us=now_us,
+            random=self._random,
+        )
+
+    def _rule(self, held: Held) -> RetryRule:
+        declared = held.declared
+        rule = self._rules.get(declared.name)
+        if rule is None:
+            rule = self._rules[declared.name] = RetryRule(declared.retry_on, declared.give_up_on, self._backoff)
+        return rule
+
+    def _write(self, attempt: Attempt, end: AttemptEnd, outcome: Outcome, now_us: int) -> None:
+        unit = Unit()
+        row = end_row(attempt.held.row, outcome, now_us, self._runner_id)
+        unit.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
+        if type(outcome) is Completed:
+            staged, size = attempt.staged()
+            unit.rows += staged
+            unit.size_bytes += size
+        if attempt.record.open == 0:
+            unit.add(EndStart(attempt.record.id))
+        ending = Ending(self, attempt, end, outcome, now_us, unit)
+        if attempt.transaction is None:
+            self._commits.add(ending)
+        else:
+            self._tasks.start(self._settle_transaction(ending), name=f"transaction of job {attempt.held.row.id}")
+
+    async def _settle_transaction(self, ending: Ending) -> None:
+        """The handler's own statements commit with the end, outside the group batch; or they are taken back first."""
+        transaction = ending.attempt.transaction
+        assert transaction is not None
+        ending.attempt.transaction = None
+        if type(ending.outcome) is not Completed:
+            await transaction.rollback()
+            self._commits.add(ending)
+            return
+        try:
+            await transaction.commit(ending.unit)
+        except FencedOut as error:
+            self.refused(ending, error)
+        except PersistenceError as error:
+            await transaction.rollback()
+            self._fail_instead(ending, error)
+        else:
+            self.written(ending)
+
+    def refused(self, ending: Ending, error: BaseException) -> None:
+        """The store did not write the end."""
+        job = ending.attempt.held.row.id
+        if isinstance(error, FencedOut):
+            self._drop(ending)
+            log.warning("job %s was taken over; its end is not ours to write", job)
+        elif isinstance(error, Conflict):
+            if type(ending.outcome) is Completed and ending.attempt.staged()[0]:
+                self._fail_instead(ending, error)
+            else:
+                self._drop(ending)
+                log.error("job %s is not as its attempt %s left it: %s", job, ending.attempt.number, error)
+        else:
+            ending.tries += 1
+            pause = WRITE_AGAIN.delay_s(ending.tries, self._random)
+            log.warning("the end of job %s was not written, again in %.1f s: %s", job, pause, error)
+            self._wheel.after(pause, lambda: self._commits.add(ending))
+
+    def _fail_instead(self, ending: Ending, error: Exception) -> None:
+        """What the handler wanted to be written can't be: its attempt has failed."""
+        end, now_us = Raised(error), self._clock.now_us()
+        self._write(ending.attempt, end, self._outcome(ending.attempt, end, now_us), now_us)
+
+    def _drop(self, ending: Ending) -> None:
+        """The attempt was superseded: it changes nothing."""
+        self.unwritten -= 1
+        self._roster.let_go(ending.attempt.held.row.id)
+        ending.attempt.settle()
+
+    def written(self, ending: Ending) -> None:
+        """The end is on disk: now it counts, and everybody may know."""
+        attempt, outcome = ending.attempt, ending.outcome
+        held = attempt.held
+        row = held.row
+        self.unwritten -= 1
+        self._roster.let_go(row.id)
+        if type(outcome) is Completed:
+            held.tally.processed(attempt.seconds)
+            held.tally.completed()
+            self._count_terminal(ending)
+            self._waiters.completed(row, outcome.result)
+            for act in attempt.acts():
+                act()
+        else:
+            self._count_failure(ending)
+            self._follow(ending)
+        attempt.settle()
+
+    def _follow(self, ending: Ending) -> None:
+        attempt, outcome = ending.attempt, ending.outcome
+        row, tally = attempt.held.row, attempt.held.tally
+        match outcome:
+            case Completed():
+                raise AssertionError("a completed job has nothing to follow")
+            case Retry(_, reason, _):
+                tally.retried(reason)
+                self._arrived(followed(row, outcome))
+            case Available():
+                self._arrived(followed(row, outcome))
+            case Dead(reason, error):
+                tally.died(reason)
+                self._tallies.died(row.job_type)
+                self._count_terminal(ending)
+                self._waiters.ended(row, JobState.DEAD, error, reason)
+            case Cancelled():
+                tally.cancelled(self._clock.monotonic() - attempt.asked)
+                self._count_terminal(ending)
+                self._waiters.ended(row, JobState.CANCELLED, None, None)
+            case _:
+                assert_never(outcome)
+
+    def _count_terminal(self, ending: Ending) -> None:
+        attempt = ending.attempt
+        tally = attempt.held.tally
+        age_us = ending.finished_at - attempt.held.row.created_at
+        tally.duration(age_us / 1e6 if age_us > 0 else 0.0)
+        tally.attempts(attempt.number)
+
+    def _count_failure(self, ending: Ending) -> None:
+        attempt, end = ending.attempt, ending.end
+        tally = attempt.held.tally
+        match end:
+            case Raised() | TimedOut() | Undecodable() | Unencodable():
+                if type(end) is TimedOut:
+                    tally.timed_out()
+                tally.attempt_failed(attempt.seconds, failure_of(end))
+            case Interrupted() | GivenBack():
+                tally.attempt_stopped(attempt.seconds)
+            case Returned():
+                raise AssertionError("a handler that returned has not failed")
+            case _:
+                assert_never(end)

@@ -1,0 +1,193 @@
+"""From waiting to started: free slots are given to waiting jobs, and a start record is committed before any runs.
+
+One record covers all that starts together, in whichever lanes. It is one more item of the shared group commit, so it
+rides in the flush that carries the completions of what ran before. Nothing is dispatched without a free slot.
+
+A suspect is a job that was running when a runner died (`crashes` of at least 1). Of these at most one is under way at
+any time, so that only the guilty one reaches the limit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from typing import assert_never
+
+from holdfast.model.job import JobRow, StartRecord, pack_attempts
+from holdfast.model.unit import Unit
+from holdfast.ports.journal import OpenTransaction
+from holdfast.settings import JobSettings
+
+from .attempt import Attempt, Held, Phase, Record
+from .job_type import Lane
+from .lanes import LaneQueue
+from .surroundings import Surroundings
+from .units import JobUnit
+
+HOLD_OFF_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Gives free slots to waiting jobs."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        wake: Callable[[], None],
+        run: Callable[[list[Attempt]], None],
+        left: Callable[[JobRow], None],
+        returned: Callable[[JobRow], None],
+    ) -> None:
+        """`wake` asks for a round; `run` takes the attempts whose start record is on disk.
+
+        `left` and `returned` tell the windows which jobs wait no more, or again.
+        """
+        self.lanes = tuple(LaneQueue(_slots(around.settings, lane)) for lane in Lane)
+        self.paused = True
+        self._batch_max = around.settings.start_batch_max
+        self._commits = around.commits
+        self._ids = around.ids
+        self._clock = around.clock
+        self._runner_id = around.runner_id
+        self._journal = around.journal
+        self._transaction_timeout_s = around.transaction_timeout_s
+        self._wake = wake
+        self._run = run
+        self._left = left
+        self._returned = returned
+        self._wheel = around.wheel
+        self._held_off = False
+        self._spare_id: int | None = None
+        self._suspect: Held | None = None
+        self._suspects: deque[Held] = deque()
+
+    def offer(self, held: Held) -> None:
+        """A job waits for a slot."""
+        lane = self.lanes[held.declared.lane]
+        lane.append(held)
+        if lane.free:
+            self._wake()
+
+    def freed(self, lane: Lane) -> None:
+        """A slot of the lane has nothing to do any more."""
+        queue = self.lanes[lane]
+        queue.free += 1
+        if queue.waiting:
+            self._wake()
+
+    def over(self, held: Held) -> None:
+        """The job's attempt has ended: the next suspect may come."""
+        if held is not self._suspect:
+            return
+        self._suspect = None
+        while self._suspects:
+            suspect = self._suspects.popleft()
+            if suspect.phase is Phase.WAITING:
+                self.lanes[suspect.declared.lane].put_back([suspect])
+                self._wake()
+                return
+
+    async def start_waiting(self) -> None:
+        """Starts what there are slots for, in one start record per batch."""
+        while not (self.paused or self._held_off) and any(lane.free and lane.waiting for lane in self.lanes):
+            if self._spare_id is None:
+                self._spare_id = await self._ids.take()
+                continue
+            batch = list(self._take())
+            if not batch:
+                return
+            record, self._spare_id = Record(self._spare_id, len(batch)), None
+            self._start([self._attempt(held, record) for held in batch], record)
+
+    def slots(self) -> dict[str, int]:
+        """Slots by state."""
+        free = sum(lane.free for lane in self.lanes)
+        return {"busy": sum(lane.slots for lane in self.lanes) - free, "free": free}
+
+    def _take(self) -> Iterator[Held]:
+        room = self._batch_max
+        for lane in self.lanes:
+            for held in lane.take(min(lane.free, room)):
+                if held.row.crashes and not self._let_through(held):
+                    continue
+                lane.free -= 1
+                room -= 1
+                yield held
+
+    def _let_through(self, suspect: Held) -> bool:
+        if self._suspect is not None:
+            self._suspects.append(suspect)
+            return False
+        self._suspect = suspect
+        return True
+
+    def _attempt(self, held: Held, record: Record) -> Attempt:
+        held.phase = Phase.STARTING
+        held.tally.waiting -= 1
+        self._left(held.row)
+        attempt = held.attempt = Attempt(held, record, self._begin_transaction)
+        return attempt
+
+    def _begin_transaction(self) -> Awaitable[OpenTransaction]:
+        return self._journal.begin(timeout_s=self._transaction_timeout_s)
+
+    def _start(self, attempts: list[Attempt], record: Record) -> None:
+        pairs = [(attempt.held.row.id, attempt.number) for attempt in attempts]
+        row = StartRecord(record.id, self._runner_id, self._runner_id, pack_attempts(pairs), self._clock.now_us())
+        unit = Unit()
+        unit.add(row, len(row.attempts))
+        self._commits.add(
+            JobUnit(
+                unit,
+                committed=lambda: self._started(attempts),
+                failed=lambda error: self._not_started(attempts, error),
+            )
+        )
+
+    def _started(self, attempts: list[Attempt]) -> None:
+        now_us = self._clock.now_us()
+        for attempt in attempts:
+            held = attempt.held
+            held.phase = Phase.RUNNING
+            held.tally.running += 1
+            waited = now_us - held.row.eligible_at
+            held.tally.waited(waited / 1e6 if waited > 0 else 0.0)
+        self._run(attempts)
+
+    def _not_started(self, attempts: list[Attempt], error: BaseException) -> None:
+        log.warning("%d attempts can't start, their start record was not written: %s", len(attempts), error)
+        for attempt in reversed(attempts):
+            held = attempt.held
+            held.attempt = None
+            held.phase = Phase.WAITING
+            held.tally.waiting += 1
+            lane = self.lanes[held.declared.lane]
+            lane.free += 1
+            lane.put_back([held])
+            self._returned(held.row)
+            self.over(held)
+            attempt.settle()
+        self._hold_off()
+
+    def _hold_off(self) -> None:
+        """A store that refuses is not asked again at once; what waits stays where it is."""
+        self._held_off = True
+        self._wheel.after(HOLD_OFF_S, self._resume)
+
+    def _resume(self) -> None:
+        self._held_off = False
+        self._wake()
+
+
+def _slots(settings: JobSettings, lane: Lane) -> int:
+    match lane:
+        case Lane.LOOP:
+            return settings.slots
+        case Lane.THREAD:
+            return settings.thread_slots
+        case _:
+            assert_never(lane)

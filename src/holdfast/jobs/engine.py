@@ -1,0 +1,251 @@
+"""The job engine of one runner: its parts put together, and its life.
+
+What comes in: submits and requests (it is the runner's `JobDoor`), and what the store holds. What goes out: units for
+the shared group commit. Everything it depends on is given, so that it runs in a simulation as it runs for real.
+
+`start` settles what a dead runner left, then dispatches. `drain` lets running attempts end; those that do not are
+cancelled where they wait and given back, which costs them no attempt. `stop` leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Iterable, Sequence
+from contextvars import Context
+from functools import partial
+from typing import Any, TypeVar
+
+from holdfast.errors import ConfigurationError, PersistenceError, RunnerUnavailable
+from holdfast.kit.service import Periodic
+from holdfast.kit.tasks import TaskOwner
+from holdfast.model.ids import JobId
+from holdfast.model.job import JobRow
+
+from .admission import Admission
+from .attempt import Attempt, Interruption
+from .call import JobCall
+from .completion import Completion
+from .dispatch import Dispatcher
+from .door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
+from .execution import LoopSlots
+from .handle import JobHandle
+from .intake import Intake
+from .job_type import JobType, Lane
+from .outcomes import GivenBack
+from .recovery import recover
+from .requests import Requests
+from .roster import Roster
+from .rounds import Rounds
+from .surroundings import Surroundings
+from .tally import Tallies, Tally
+from .threads import ThreadSlots
+from .waiters import Waiters
+
+R = TypeVar("R")
+
+GAUGES_EVERY_S = 5.0
+GIVE_BACK_S = 5.0
+"""Seconds that cancelled handlers get to clean up; what is still there then is given back all the same."""
+CANCEL_WAIT_S = 5.0
+"""Seconds a cancel waits for the running handler to end before it answers "requested"."""
+HEADS_SEEN = 1000
+
+log = logging.getLogger(__name__)
+
+
+class JobEngine:
+    """Stores, dispatches, runs and ends the jobs of the shards it owns."""
+
+    def __init__(
+        self, around: Surroundings, *, types: Iterable[JobType], shards: Collection[int], shard_count: int
+    ) -> None:
+        """Belongs to the running event loop; owns `shards` of `shard_count`. Raises ConfigurationError."""
+        self._around = around
+        self._types = _by_name(types)
+        self._tallies = Tallies(around.metrics)
+        self._roster = Roster()
+        self._waiters = Waiters()
+        self._tasks = TaskOwner("jobs")
+        self._gauges = Periodic("job gauges", self._refresh_gauges, every_s=GAUGES_EVERY_S)
+        self._rounds = Rounds(around)
+        self._stopped = False
+        self._dispatcher = Dispatcher(
+            around, wake=self._rounds.wake, run=self._run, left=self._left_window, returned=self._returned_to_window
+        )
+        self._intake = Intake(
+            around,
+            types=self._types,
+            shards=shards,
+            roster=self._roster,
+            dispatcher=self._dispatcher,
+            tallies=self._tallies,
+            wake=self._rounds.wake,
+        )
+        self._completion = Completion(
+            around,
+            tasks=self._tasks,
+            roster=self._roster,
+            waiters=self._waiters,
+            tallies=self._tallies,
+            over=self._dispatcher.over,
+            arrived=self._intake.arrived,
+        )
+        self._loop_slots, self._thread_slots = self._slots()
+        self._admission = Admission(
+            around, door=self, tallies=self._tallies, shard_count=shard_count, arrived=self._intake.arrived
+        )
+        self._requests = Requests(
+            around,
+            door=self,
+            types=self._types,
+            tallies=self._tallies,
+            roster=self._roster,
+            intake=self._intake,
+            waiters=self._waiters,
+            cancel_wait_s=CANCEL_WAIT_S,
+            arrived=self._intake.arrived,
+        )
+
+    def _slots(self) -> tuple[LoopSlots, ThreadSlots]:
+        # Handlers start from an empty context: what the caller of `start` had in its own is none of their business.
+        context, ended = Context(), self._completion.ended
+        on_loop = LoopSlots(
+            self._around,
+            ended=ended,
+            freed=partial(self._dispatcher.freed, Lane.LOOP),
+            start_task=lambda serve, name: self._tasks.start(serve, name=name),
+            context=context,
+        )
+        in_threads = ThreadSlots(
+            self._around, ended=ended, freed=partial(self._dispatcher.freed, Lane.THREAD), context=context
+        )
+        return on_loop, in_threads
+
+    async def start(self) -> None:
+        """Settles what dead runners left, counts what there is, and begins to dispatch. Raises PersistenceError."""
+        await recover(
+            self._around,
+            tallies=self._tallies,
+            waiters=self._waiters,
+            alive=lambda executor: executor == self._around.runner_id,
+        )
+        now_us = self._around.clock.now_us()
+        for count in await self._around.reader.live_counts(due_before=now_us):
+            tally = self._tallies.of(count.job_type, count.priority)
+            tally.waiting += count.due
+            tally.due_later += count.due_later
+        self._intake.schedule.begin(now_us)
+        self._tallies.attach(self._dispatcher.slots)
+        self._dispatcher.paused = False
+        self._tasks.start(self._rounds.run(self._intake, self._dispatcher), name="rounds")
+        await self._gauges.start()
+
+    async def ready(self) -> None:
+        """Returns once the windows are loaded and jobs start. Raises RuntimeError if it stopped before."""
+        await self._rounds.ready.wait()
+        if self._stopped:
+            raise RuntimeError("the job engine stopped before it was ready")
+
+    async def drain(self, timeout_s: float) -> None:
+        """Starts nothing more; returns once every attempt has ended, or was given back after `timeout_s` seconds."""
+        self._dispatcher.paused = True
+        if not await self._settled(timeout_s):
+            for attempt in self._under_way():
+                attempt.interrupt(Interruption.DRAIN)
+                if attempt.held.declared.lane is Lane.THREAD:
+                    self._completion.ended(attempt, GivenBack())
+            if not await self._settled(GIVE_BACK_S):
+                for attempt in self._under_way():
+                    log.error("job %s does not end when cancelled; it is given back", attempt.held.row.id)
+                    self._completion.ended(attempt, GivenBack())
+                await self._settled(GIVE_BACK_S)
+
+    async def stop(self) -> None:
+        """Gives back what runs and ends everything. Works twice and before `start`."""
+        if self._rounds.ready.is_set() and not self._stopped:
+            await self.drain(0.0)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Ends everything without a word to the store: another incarnation has taken over, or the store is gone."""
+        self._stopped = True
+        self._dispatcher.paused = True
+        self._thread_slots.close()
+        await self._gauges.stop()
+        await self._tasks.stop()
+        self._tallies.detach()
+        self._rounds.ready.set()
+        self._waiters.fail(RunnerUnavailable("this runner stopped; ask again where one runs", executed="unknown"))
+
+    def submit(self, call: JobCall[R], /) -> Coroutine[Any, Any, JobHandle[R]]:
+        return self._admission.submit(call)
+
+    def submit_many(self, calls: Sequence[JobCall[R]], /) -> Coroutine[Any, Any, list[JobHandle[R]]]:
+        return self._admission.submit_many(calls)
+
+    def status(self, job: JobId, /) -> Coroutine[Any, Any, JobStatus]:
+        return self._requests.status(job)
+
+    def wait(self, job: JobId, /, *, timeout: float | None = None) -> Coroutine[Any, Any, FinishedJob]:
+        return self._requests.wait(job, timeout=timeout)
+
+    def cancel(self, job: JobId, /) -> Coroutine[Any, Any, CancelOutcome]:
+        return self._requests.cancel(job)
+
+    def replay(self, job: JobId, /) -> Coroutine[Any, Any, JobHandle[Any]]:
+        return self._requests.replay(job)
+
+    def discard(self, job: JobId, /) -> Coroutine[Any, Any, None]:
+        return self._requests.discard(job)
+
+    def dead_letters(
+        self, *, limit: int = 100, after: JobId | None = None, job_type: str | None = None
+    ) -> Coroutine[Any, Any, list[DeadLetter]]:
+        return self._requests.dead_letters(limit=limit, after=after, job_type=job_type)
+
+    def _left_window(self, row: JobRow) -> None:
+        self._intake.windows.left(row)
+
+    def _returned_to_window(self, row: JobRow) -> None:
+        self._intake.windows.returned(row)
+
+    def _run(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            if attempt.held.declared.lane is Lane.LOOP:
+                self._loop_slots.run(attempt)
+            else:
+                self._thread_slots.run(attempt)
+
+    def _under_way(self) -> list[Attempt]:
+        return [held.attempt for held in self._roster if held.attempt is not None]
+
+    async def _settled(self, timeout_s: float) -> bool:
+        """Whether all attempts ended, and their ends are known to the store, within the time."""
+        watched = [attempt.watch() for attempt in self._under_way()]
+        if not watched:
+            return True
+        _, pending = await asyncio.wait(watched, timeout=timeout_s)
+        return not pending
+
+    async def _refresh_gauges(self) -> None:
+        try:
+            self._tallies.dead_read(await self._around.reader.dead_counts(), self._around.clock.now_us())
+        except PersistenceError:
+            self._tallies.dead_unread()
+            raise
+        eligible_at: dict[Tally, int] = {}
+        for lane in self._dispatcher.lanes:
+            for held in lane.heads(HEADS_SEEN):
+                known = eligible_at.get(held.tally, held.row.eligible_at)
+                eligible_at[held.tally] = min(known, held.row.eligible_at)
+        self._tallies.oldest(eligible_at, self._around.clock.now_us())
+
+
+def _by_name(types: Iterable[JobType]) -> dict[str, JobType]:
+    found: dict[str, JobType] = {}
+    for declared in types:
+        if declared.name in found:
+            raise ConfigurationError(f"two jobs are named {declared.name!r}; give one of them name=")
+        found[declared.name] = declared
+    return found

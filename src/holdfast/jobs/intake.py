@@ -1,0 +1,169 @@
+"""Where a live job goes when it becomes known: to the slots' queue, to the schedule, or nowhere but the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import assert_never
+
+from holdfast.errors import HandlerMissing
+from holdfast.model.job import JobRow
+
+from .attempt import Held, Phase
+from .dispatch import Dispatcher
+from .job_type import JobType
+from .roster import Roster
+from .schedule import Schedule
+from .surroundings import Surroundings
+from .tally import Tallies
+from .windows import Windows
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Holds jobs in memory, within bounds, and passes them to the dispatcher when their time has come."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        types: Mapping[str, JobType],
+        shards: Collection[int],
+        roster: Roster,
+        dispatcher: Dispatcher,
+        tallies: Tallies,
+        wake: Callable[[], None],
+    ) -> None:
+        self._types = types
+        self._reader = around.reader
+        self._roster = roster
+        self._dispatcher = dispatcher
+        self._tallies = tallies
+        self._metrics = around.metrics
+        self._clock = around.clock
+        self._wake = wake
+        self._parked: set[str] = set()
+        self._left: set[int] = set()
+        window = around.settings.window
+        self.windows = Windows(shards=shards, size_max=window, read=self._available, hold=self._hold_available)
+        self.schedule = Schedule(size_max=window, read=self._upcoming)
+
+    def arrived(self, row: JobRow) -> None:
+        """A job was stored, or its stored row changed: it is live and not running."""
+        tally = self._tallies.of(row.job_type, row.priority)
+        if row.due_at and row.due_at > self._clock.now_us():
+            tally.due_later += 1
+        else:
+            tally.waiting += 1
+        if row.job_type not in self._types:
+            self._metrics.jobs.failures.labels(job_type=row.job_type, reason="HandlerMissing").inc()
+        self.place(row)
+
+    def place(self, row: JobRow) -> None:
+        """Holds a live job that is not held, where there is room for it."""
+        declared = self._known(row)
+        if declared is None or row.id in self._roster:
+            return
+        tally = self._tallies.of(row.job_type, row.priority)
+        if row.due_at and row.due_at > self._clock.now_us():
+            self._hold_later(Held(row, declared, tally, Phase.DUE_LATER))
+        elif self.windows.admits(row):
+            held = Held(row, declared, tally, Phase.WAITING)
+            self._roster.hold(held)
+            self._dispatcher.offer(held)
+        elif self.windows.hungry:
+            self._wake()
+
+    def withdraw(self, held: Held) -> bool:
+        """Takes a job that has no attempt off the queues; whether it counts as due later."""
+        before, held.phase = held.phase, Phase.ENDING
+        match before:
+            case Phase.DUE_LATER:
+                return True
+            case Phase.WAITING:
+                self.windows.left(held.row)
+                return False
+            case Phase.STORED:
+                return self.is_later(held.row)
+            case Phase.STARTING | Phase.RUNNING | Phase.ENDING:
+                raise AssertionError(f"a job that is {before.value} can't be withdrawn")
+            case _:
+                assert_never(before)
+
+    def is_later(self, row: JobRow) -> bool:
+        """Whether a job that is not held counts as due later."""
+        return row.due_at > self.schedule.passed(self._clock.now_us())
+
+    def hold_stored(self, row: JobRow) -> Held | None:
+        """A live job that was in the store only, held so that a request can end it; None for an unknown type."""
+        declared = self._types.get(row.job_type)
+        if declared is None:
+            return None
+        held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.STORED)
+        self._roster.hold(held)
+        return held
+
+    def come_due(self, now_us: int) -> None:
+        """Moves the jobs whose time has come to the queues."""
+        for held in self.schedule.due(now_us):
+            held.tally.due_later -= 1
+            held.tally.waiting += 1
+            if self.windows.admits(held.row):
+                held.phase = Phase.WAITING
+                self._dispatcher.offer(held)
+            else:
+                self._roster.let_go(held.row.id)
+                self._wake()
+
+    async def refill_windows(self) -> None:
+        with self._roster.reading() as self._left:
+            await self.windows.refill()
+
+    async def refill_schedule(self) -> None:
+        with self._roster.reading() as left:
+            await self.schedule.refill(lambda row: self._hold_upcoming(row, left))
+
+    def _known(self, row: JobRow) -> JobType | None:
+        declared = self._types.get(row.job_type)
+        if declared is None and row.job_type not in self._parked:
+            # Parked: an older or newer runner may know it. It costs no attempt, and waits in the store.
+            self._parked.add(row.job_type)
+            error = HandlerMissing(f"no job type {row.job_type!r} is registered here: its jobs wait")
+            log.warning("%s", error)
+        return declared
+
+    def _hold_later(self, held: Held) -> None:
+        if not self.schedule.admits(held.row.due_at):
+            return
+        self._roster.hold(held)
+        for gone in self.schedule.add(held):
+            self._roster.let_go(gone.row.id)
+        self._wake()
+
+    def _hold_available(self, row: JobRow) -> bool:
+        declared = self._known(row)
+        if declared is None or row.id in self._roster or row.id in self._left:
+            return False
+        held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.WAITING)
+        self._roster.hold(held)
+        self._dispatcher.offer(held)
+        return True
+
+    def _hold_upcoming(self, row: JobRow, left: set[int]) -> None:
+        declared = self._known(row)
+        if declared is None or row.id in self._roster or row.id in left:
+            return
+        held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.DUE_LATER)
+        self._roster.hold(held)
+        self.schedule.add(held)
+
+    async def _available(self, shard: int, priority: int, after: int, limit: int) -> Sequence[JobRow]:
+        # What the schedule has not passed yet is its own to hand over, so that no job comes in by both doors.
+        due_before = self.schedule.passed(self._clock.now_us())
+        return await self._reader.available(
+            shard=shard, priority=priority, after=after, limit=limit, due_before=due_before
+        )
+
+    async def _upcoming(self, due_after: int, limit: int) -> Sequence[JobRow]:
+        return await self._reader.upcoming(due_after=due_after, limit=limit)

@@ -1,0 +1,117 @@
+"""All that the engine knows of a job type: the function, its codec, and what its decorator was told."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
+
+from holdfast.errors import ConfigurationError
+from holdfast.model.ids import micros
+from holdfast.model.job import PRIORITIES, PRIORITY_RANK, Priority
+from holdfast.model.signature import signature_of
+
+Executor = Literal["loop", "thread", "process"]
+EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
+
+
+class Lane(enum.IntEnum):
+    """Where attempts of a type run; each lane has slots of its own."""
+
+    LOOP = 0
+    THREAD = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What `app.job(...)` was told; None leaves the choice to the settings. `timeout` is seconds per attempt."""
+
+    priority: Priority = "normal"
+    max_attempts: int | None = None
+    timeout: float | None = None
+    executor: Executor | None = None
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    give_up_on: tuple[type[Exception], ...] = ()
+    name: str | None = None
+
+
+class JobType:
+    """One declared job type. Its name is a contract with the store: stored jobs are found by it."""
+
+    __slots__ = (
+        "function",
+        "give_up_on",
+        "is_async",
+        "keyword_only",
+        "lane",
+        "max_attempts",
+        "name",
+        "priority",
+        "retry_on",
+        "signature",
+        "timeout_us",
+    )
+
+    def __init__(self, function: Callable[..., Any], options: JobOptions) -> None:
+        """Raises ConfigurationError for options that can't be, or parameters that can't be encoded."""
+        self.function = function
+        self.name = options.name or function.__qualname__.rpartition("<locals>.")[2]
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.lane = _lane(self.name, options.executor, self.is_async)
+        self.priority = _rank(self.name, options.priority)
+        self.max_attempts = _positive(self.name, "max_attempts", options.max_attempts) or 0
+        self.timeout_us = micros(_positive(self.name, "timeout", options.timeout) or 0)
+        self.retry_on = options.retry_on
+        self.give_up_on = options.give_up_on
+        self.signature = signature_of(function, name=self.name, skip_first=False)
+        self.keyword_only = _keyword_only(function)
+
+    def call(self, arguments: tuple[Any, ...]) -> Any:
+        """Calls the function with all its arguments in the order of its parameters."""
+        if not self.keyword_only:
+            return self.function(*arguments)
+        positional = len(arguments) - len(self.keyword_only)
+        named = dict(zip(self.keyword_only, arguments[positional:], strict=True))
+        return self.function(*arguments[:positional], **named)
+
+
+def _keyword_only(function: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+
+
+def _lane(name: str, executor: Executor | None, is_async: bool) -> Lane:
+    match executor:
+        case None:
+            return Lane.LOOP if is_async else Lane.THREAD
+        case "loop":
+            return Lane.LOOP
+        case "thread":
+            if is_async:
+                raise ConfigurationError(f"job {name}: only a sync function (`def`) can run in a thread")
+            return Lane.THREAD
+        case "process":
+            raise ConfigurationError(f"job {name}: executor='process' is not there yet; use 'thread'")
+        case _:
+            # Unreachable for checked code; a string from a config file comes here.
+            raise ConfigurationError(f"job {name}: executor is one of {EXECUTORS}, not {_unknown(executor)!r}")
+
+
+def _unknown(value: object) -> object:
+    return value
+
+
+def _rank(name: str, priority: Priority) -> int:
+    rank = PRIORITY_RANK.get(priority)
+    if rank is None:
+        raise ConfigurationError(f"job {name}: priority is one of {PRIORITIES}, not {priority!r}")
+    return rank
+
+
+def _positive(name: str, field: str, value: float | None) -> Any:
+    if value is not None and not value > 0:
+        raise ConfigurationError(f"job {name}: {field} must be above 0, not {value!r}")
+    return value

@@ -1,0 +1,45 @@
+"""The rows that say how a job goes on or ends. Pure."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from holdfast.model.job import JobEnd, JobRetry, JobRow, JobState
+
+from .outcomes import Available, Cancelled, Completed, Dead, Outcome, Retry
+
+
+def end_row(row: JobRow, outcome: Outcome, now_us: int, runner_id: int, *, attempted: int = 1) -> JobEnd | JobRetry:
+    """What is written for the outcome of the job's next attempt; `attempted` is 0 for a job that ends without one."""
+    attempts = row.attempt + attempted
+    match outcome:
+        case Completed(result):
+            return JobEnd(row.id, row.attempt, JobState.COMPLETED, result, None, None, attempts, now_us, runner_id)
+        case Retry(at_us, _, error):
+            return JobRetry(attempts, row.crashes, at_us, at_us, error, row.id, row.attempt)
+        case Available():
+            return JobRetry(row.attempt, row.crashes, row.due_at, row.eligible_at, row.last_error, row.id, row.attempt)
+        case Dead(reason, error):
+            return JobEnd(row.id, row.attempt, JobState.DEAD, None, error, reason, attempts, now_us, runner_id)
+        case Cancelled():
+            return JobEnd(
+                row.id, row.attempt, JobState.CANCELLED, None, row.last_error, None, attempts, now_us, runner_id
+            )
+        case _:
+            assert_never(outcome)
+
+
+def crashed_row(row: JobRow, error: str) -> JobRetry:
+    """The job's attempt was under way when its runner died: it does not count as tried, but as a crash."""
+    return JobRetry(row.attempt, row.crashes + 1, row.due_at, row.eligible_at, error, row.id, row.attempt)
+
+
+def followed(row: JobRow, outcome: Retry | Available) -> JobRow:
+    """The job's stored row after such an outcome."""
+    match outcome:
+        case Retry(at_us, _, error):
+            return row._replace(attempt=row.attempt + 1, due_at=at_us, eligible_at=at_us, last_error=error)
+        case Available():
+            return row
+        case _:
+            assert_never(outcome)

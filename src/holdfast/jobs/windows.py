@@ -1,0 +1,116 @@
+"""Which available jobs are held in memory: a bounded window per shard and priority, refilled by the store's index.
+
+As long as everything available fits, every job goes straight to its queue and the store is never read. Once a window
+is full, later jobs stay in the store; `cursor` marks the id up to which the window holds all there is, and when the
+window has run half empty the next page is read from there.
+
+A job below the cursor that stays in the store (a retry of an old job that finds the window full) pulls the cursor
+back. A page may then show jobs that are held already: they are passed over by their ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from holdfast.model.job import PRIORITIES, JobRow
+
+END = 2**63 - 1
+
+ReadPage = Callable[[int, int, int, int], Awaitable[Sequence[JobRow]]]
+"""Shard, priority, after which id, how many at most."""
+
+
+class Window:
+    """Available jobs of one shard and priority."""
+
+    __slots__ = ("cursor", "held", "more", "priority", "shard")
+
+    def __init__(self, shard: int, priority: int) -> None:
+        self.shard = shard
+        self.priority = priority
+        self.held = 0
+        self.cursor = 0
+        self.more = True
+        """The store has, or may have, available jobs that are not held."""
+
+    def admits(self, job: int, size_max: int) -> bool:
+        """Whether a job that has become available is to be held; it counts as held then."""
+        if self.more or self.held >= size_max:
+            self.cursor = min(self.cursor, job - 1) if self.more else job - 1
+            self.more = True
+            return False
+        self.held += 1
+        return True
+
+
+class Windows:
+    """The windows of the owned shards."""
+
+    def __init__(
+        self, *, shards: Collection[int], size_max: int, read: ReadPage, hold: Callable[[JobRow], bool]
+    ) -> None:
+        """`hold` takes a row that was read and says whether it is held now (it may be already, or have ended)."""
+        self._size_max = size_max
+        self._read = read
+        self._hold = hold
+        self._windows = {
+            (shard, priority): Window(shard, priority) for shard in shards for priority in range(len(PRIORITIES))
+        }
+        self._hungry: list[Window] = list(self._windows.values())
+
+    def admits(self, row: JobRow) -> bool:
+        """Whether a job that has become available is to be held."""
+        window = self._windows.get((row.shard, row.priority))
+        if window is None:
+            return False
+        admitted = window.admits(row.id, self._size_max)
+        if not admitted and window.held == 0:
+            self._ask(window)
+        return admitted
+
+    def left(self, row: JobRow) -> None:
+        """A held job started or was taken away."""
+        window = self._windows.get((row.shard, row.priority))
+        if window is None:
+            return
+        window.held -= 1
+        if window.more and window.held * 2 <= self._size_max:
+            self._ask(window)
+
+    def returned(self, row: JobRow) -> None:
+        """A job that had left is held again: it could not be started."""
+        window = self._windows.get((row.shard, row.priority))
+        if window is not None:
+            window.held += 1
+
+    @property
+    def hungry(self) -> bool:
+        """Whether some window should be refilled."""
+        return bool(self._hungry)
+
+    async def refill(self) -> None:
+        """Reads the next page of each window that asked. Raises PersistenceError; those left ask again."""
+        while self._hungry:
+            window = self._hungry[-1]
+            await self._load(window)
+            self._hungry.remove(window)
+            if window.more and window.held * 2 <= self._size_max:
+                self._ask(window)
+
+    def _ask(self, window: Window) -> None:
+        if window not in self._hungry:
+            self._hungry.append(window)
+
+    async def _load(self, window: Window) -> None:
+        after, limit = window.cursor, max(1, self._size_max - window.held)
+        window.cursor, window.more = END, True  # whatever becomes available from now on pulls it back
+        try:
+            rows = await self._read(window.shard, window.priority, after, limit)
+        except BaseException:
+            window.cursor = min(window.cursor, after)
+            raise
+        for row in rows:
+            window.held += self._hold(row)
+        if len(rows) == limit:
+            window.cursor = min(window.cursor, rows[-1].id)
+        window.more = window.cursor < END

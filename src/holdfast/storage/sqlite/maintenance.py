@@ -54,7 +54,7 @@ class _Sweep:
         ids: list[int] = []
         tally: Tally = Counter()
         for _ in range(_SLICES_MAX):
-            wanted = {"before": before, "after": self._after, "slice": min(_SLICE, limit)}
+            wanted = {"before": before, "after": self._after, "slice": _SLICE}
             rows = self._reader.rows(self._scan, wanted)
             for number, too_young, may_go, *facts in rows:
                 if too_young or len(ids) >= limit:

@@ -1,7 +1,7 @@
 """Scrapes: both formats, both ways out, and what happens when something cannot be read."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from prometheus_client import CollectorRegistry, Info, generate_latest
@@ -18,6 +18,7 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 ODD_VALUES = ('quo"te', "back\\slash", 'a",type="b', "{}%s", "é☃", "", "plain")
 
+Parse = Callable[[str], Iterable[Metric]]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -76,6 +77,16 @@ def test_both_writers_say_the_same_about_each_family() -> None:
     theirs = generate_latest(metrics.registry).decode(), generate_openmetrics(metrics.registry).decode()
     assert kinds(parse_text(ours(metrics))) == kinds(parse_text(theirs[0]))
     assert kinds(parse_openmetrics(ours(metrics, OPENMETRICS))) == kinds(parse_openmetrics(theirs[1]))
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+@pytest.mark.parametrize(("accept", "parse"), [(TEXT, parse_text), (OPENMETRICS, parse_openmetrics)])
+def test_each_odd_value_alone_is_written_right(value: str, accept: str, parse: Parse) -> None:
+    """Beside nothing else that would make the writer careful."""
+    metrics = MetricsService(CollectorRegistry())
+    metrics.inc(metrics.jobs.timeouts, label(job_type=value))
+    found = {sample.name: sample.labels for family in parse(ours(metrics, accept)) for sample in family.samples}
+    assert found["jobs_timeouts_total"] == dict(label(job_type=value))
 
 
 @pytest.mark.parametrize("accept", [TEXT, OPENMETRICS])

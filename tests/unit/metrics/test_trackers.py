@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from holdfast.metrics import MetricsService, Tracker, label
+from holdfast.metrics.series import Ledger
+from holdfast.metrics.trackers import remembered
 
 
 class Clock:
@@ -217,6 +219,17 @@ def test_a_tracker_counts_right_in_any_thread(metrics: MetricsService) -> None:
         for done in [pool.submit(function) for _ in range(40)]:
             done.result()
     assert outcomes(metrics) == {"ok": 41}
+
+
+def test_a_remembered_meter_is_one_for_the_owner_and_one_for_the_others(metrics: MetricsService) -> None:
+    """A meter made in the owner's thread takes no lock, so no other thread may be given it."""
+    ledger = Ledger(10)
+    meter = remembered(lambda: metrics.cluster.meter(operation="send", entity_type="Cart"), ledger)
+    mine = meter()
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        theirs = one.submit(meter).result()
+        assert other.submit(meter).result() is theirs
+    assert meter() is mine is not theirs
 
 
 async def test_track_effect_uses_what_each_instrument_can_say(metrics: MetricsService) -> None:

@@ -67,9 +67,16 @@ def settle(leftovers: Callable[[], set[T]]) -> set[T]:
 
 def child_processes() -> set[int]:
     """Process ids of our direct children, less the resource tracker, which lives as long as we do."""
-    lists = (path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+    lists = (_text(path) for path in Path("/proc/self/task").glob("*/children"))
     tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
     return {int(pid) for children in lists for pid in children.split()} - {tracker}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # the thread ended between the listing and the look
 
 
 def command_line(pid: int) -> str:

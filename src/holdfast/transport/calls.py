@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 
 from holdfast.errors import HoldfastError, MailboxFull, RpcClientError, RunnerUnavailable, SendTimeout
-from holdfast.model.envelope import Failure, Reply
+from holdfast.model.envelope import Failure, Reply, Result
 
 from .errors import error_of
 
@@ -66,10 +66,11 @@ class PendingCalls:
 
     def wait(self, correlation: int, timeout_us: int) -> PendingReply:
         """The future of this call's answer."""
-        reply = PendingReply(loop=self._loop)
+        loop = self._loop
+        reply = PendingReply(loop=loop)
         reply.correlation = correlation
         reply.on_cancel = self._on_cancel
-        reply.deadline = deadline = self._loop.time() + timeout_us * MICROSECOND
+        reply.deadline = deadline = loop.time() + timeout_us * MICROSECOND
         self._pending[correlation] = reply
         if deadline < self._sweep_at:
             self._arm(deadline)
@@ -79,8 +80,14 @@ class PendingCalls:
         """All calls so far have been handed to the network: whether they arrive can't be known any more."""
         self._written = self._last
 
+    def succeed(self, answer: Result) -> None:
+        """Hands the result to whoever waits for it; one that comes too late is dropped."""
+        reply = self._pending.pop(answer.correlation, None)
+        if reply is not None and not reply.done():
+            reply.set_result(answer)
+
     def settle(self, answer: Reply) -> None:
-        """Hands the answer to whoever waits for it; one that comes too late is dropped."""
+        """The same for every kind of answer."""
         reply = self._pending.pop(answer.correlation, None)
         if reply is None or reply.done():
             return

@@ -78,6 +78,8 @@ class Connection:
         asking.correlation = correlation = self._admit()
         reply = self._calls.wait(correlation, asking.timeout_us)
         self.line.put(asking)
+        if len(self._calls) == 1:
+            self.line.flush()  # nothing to wait for: a lone caller gets its answer a pass earlier
         return reply
 
     def stream(self, opening: StreamOpen) -> IncomingStream:
@@ -114,11 +116,11 @@ class Connection:
     def on_batch(self, batch: list[Envelope]) -> None:
         """Settles what answers us and hands over what the peer asks, up to the first thing that makes no sense."""
         incoming: list[Incoming] = []
-        settle, choked = self._calls.settle, self.line.choked
+        succeed, choked = self._calls.succeed, self.line.choked
         try:
             for envelope in batch:
                 if isinstance(envelope, Result):
-                    settle(envelope)
+                    succeed(envelope)
                 elif isinstance(envelope, Call | Request | StreamOpen):
                     if choked:
                         self._turn_back(envelope.correlation)
@@ -224,11 +226,12 @@ class Connection:
 
     def _admit(self) -> int:
         """A number for something new to ask. Raises what `Peer.call` raises at once."""
-        if self.line.phase is not Phase.OPEN:
-            raise RunnerUnavailable(f"the connection is not open: {self.line.why}")
+        line = self.line
+        if line.phase is not Phase.OPEN:
+            raise RunnerUnavailable(f"the connection is not open: {line.why}")
         if self._going is not None:
             raise RunnerUnavailable(f"the peer is going away: {self._going}")
-        if self.line.choked:
+        if line.choked:
             raise MailboxFull("the peer does not read what was sent to it")
         return self._calls.number(others=len(self._consumed))
 

@@ -102,15 +102,23 @@ class Line(asyncio.Protocol):
         out = self._out
         out.append(envelope)
         if len(out) == 1:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         elif len(out) >= FRAME_ENVELOPES_MAX:
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what was put so far now."""
+        if not self._out or self.phase is not Phase.OPEN:
+            return
+        out, self._out = self._out, []
+        self._user.on_writing()
+        self._write(out)
 
     def close(self) -> None:
         """Sends what is waiting and ends the line."""
         if self.phase is Phase.ENDED or self._transport is None:
             return
-        self._flush()
+        self.flush()
         self._end("this side closed it")
         self._transport.close()
         self._set_timer(self._settings.close_timeout, self._transport.abort)
@@ -220,15 +228,9 @@ class Line(asyncio.Protocol):
                 self._user.on_batch(batch)
             except MalformedMessage as error:
                 self.break_off(str(error))
+            self.flush()  # answers that were there at once need not wait for the end of the pass
         if self._decoder.broken is not None:
             self.break_off(str(self._decoder.broken))
-
-    def _flush(self) -> None:
-        if not self._out or self.phase is not Phase.OPEN:
-            return
-        out, self._out = self._out, []
-        self._user.on_writing()
-        self._write(out)
 
     def _write(self, envelopes: list[Envelope]) -> None:
         assert self._transport is not None

@@ -16,7 +16,7 @@ from holdfast.metrics.exposition import family_name
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
-ODD_VALUES = ('quo"te', "back\\slash", 'a",type="b', "{}%s", "é☃", "", "plain")
+ODD_VALUES = ('quo"te', "back\\new", "end\\", 'a",type="b', "{}%s", "é☃", "", "plain")
 
 Parse = Callable[[str], Iterable[Metric]]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -31,7 +31,7 @@ async def open_runner_store(
     ConfigurationError, StoreUnavailable and SchemaMismatch.
     """
     clock = clock or SystemClock()
-    if _scheme(url) == "memory":
+    if scheme(url) == "memory":
         return MemoryStore(clock=clock)
     check_synchronous(synchronous, unsafe=unsafe_synchronous)
     return open_runner(SqliteOptions(path=sqlite_path(url), url=url, clock=clock, synchronous=synchronous))
@@ -39,7 +39,7 @@ async def open_runner_store(
 
 async def open_client_store(url: str, *, clock: Clock | None = None) -> ClientStore:
     """The store for a process that hosts nothing. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
-    if _scheme(url) == "memory":
+    if scheme(url) == "memory":
         raise ConfigurationError("a memory store lives inside its runner's process: it has no clients")
     return open_client(SqliteOptions(path=sqlite_path(url), url=url, clock=clock or SystemClock()))
 
@@ -56,14 +56,13 @@ def check_synchronous(synchronous: str, *, unsafe: bool) -> None:
 
 def sqlite_path(url: str) -> str:
     """The absolute path of the file that an `sqlite:` URL names. Raises ConfigurationError for any other URL."""
-    scheme = _scheme(url)
-    if scheme in _POSTGRES:
+    if scheme(url) in _POSTGRES:
         raise ConfigurationError(
             "PostgreSQL stores are not built yet; they will need `pip install 'holdfast[postgres]'`. "
             "Use sqlite:///<file> for now"
         )
     parts = urlsplit(url)
-    if scheme != "sqlite" or parts.netloc or len(parts.path) < 2 or parts.query or parts.fragment:
+    if scheme(url) != "sqlite" or parts.netloc or len(parts.path) < 2 or parts.query or parts.fragment:
         raise ConfigurationError(
             f"{masked(url)!r} is no store: use sqlite:///relative.db, sqlite:////absolute.db or memory:"
         )
@@ -78,5 +77,6 @@ def masked(url: str) -> str:
     return url.replace(f":{parts.password}@", ":***@", 1)
 
 
-def _scheme(url: str) -> str:
+def scheme(url: str) -> str:
+    """`sqlite`, `memory`, `postgresql`..."""
     return url.partition(":")[0].lower()

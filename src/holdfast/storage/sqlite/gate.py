@@ -52,7 +52,10 @@ class _Gate:
 
     def __init__(self, path: str) -> None:
         self.in_process = threading.Lock()
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise PersistenceError(f"{path}: the gate of the store can't be opened: {error.strerror}") from error
 
     @contextmanager
     def ticket(self, deadline: float, wait_s: float) -> Generator[None, None, None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import apsw
 
-from holdfast.errors import StoreUnavailable
+from holdfast.errors import PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock
 from holdfast.storage.statements import load_statements
 
@@ -166,6 +166,8 @@ def open_runner(options: SqliteOptions) -> SqliteRunnerStore:
         return SqliteRunnerStore(options)
     except apsw.Error as error:
         raise translated_at_open(error, options.path) from error
+    except PersistenceError as error:
+        raise StoreUnavailable(str(error)) from error
 
 
 def open_client(options: SqliteOptions) -> SqliteClientStore:
@@ -174,6 +176,8 @@ def open_client(options: SqliteOptions) -> SqliteClientStore:
         return SqliteClientStore(options)
     except apsw.Error as error:
         raise translated_at_open(error, options.path) from error
+    except PersistenceError as error:
+        raise StoreUnavailable(str(error)) from error
 
 
 def _make_if_missing(options: SqliteOptions) -> None:

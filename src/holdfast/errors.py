@@ -18,6 +18,7 @@ says whether the work may have run.
     |   |   PersistenceError (FencedOut, Conflict), RpcClientError, RunnerNotRegistered,
     |   |   RunnerUnavailable, SendTimeout, SerializationError, Suspended
     |   |-- HandlerFailed           the handler raised an error that it does not declare
+    |   |-- MessageNotFound         no message has this id, or its retention has passed
     |   |-- MessageDead             a durable message used up its deliveries
     |   `-- KeyConflict             the idempotency key was used before with another payload
     `-- JobError                    a job request was refused, or the job did not complete
@@ -168,6 +169,10 @@ class HandlerFailed(MessageError):
 
 class MessageDead(MessageError):
     """A durable message used up its deliveries and is kept as a dead letter."""
+
+
+class MessageNotFound(MessageError):
+    """No message has this id, or its retention has passed."""
 
 
 class KeyConflict(MessageError):

@@ -19,6 +19,7 @@ from holdfast.errors import (
     HoldfastError,
     KeyConflict,
     MalformedMessage,
+    MessageNotFound,
     PersistenceError,
     RunnerUnavailable,
 )
@@ -69,6 +70,7 @@ class Delivery:
         self._inflight: dict[int, DurableTurn] = {}
         self._keys: dict[KeyOf, DurableTurn] = {}
         self._tasks = TaskOwner("holdfast-delivery")
+        self._awaiting: dict[int, list[Listener]] = {}
         self._parked: set[str] = set()
         self._suspects: deque[DurableTurn] = deque()
         self._suspect: DurableTurn | None = None
@@ -112,6 +114,32 @@ class Delivery:
             if one_way and turn.activation.suspended and not turn.started_at:
                 turn.store_now()
         return False, turn
+
+    async def listen(self, message_id: int, listener: Listener) -> None:
+        """Tells the listener how the message of this id ends, or ended. Raises MessageNotFound."""
+        turn = self._inflight.get(message_id)
+        if turn is not None:
+            turn.listeners.append(listener)
+            return
+        done = await self._reader.done(message_id)
+        if done is not None:
+            handler = self._manager.hosted_type(done.entity_type).handlers[done.method]
+            listener.done(*outcome_of(handler, done))
+        elif await self._reader.by_id(message_id) is not None:
+            self._awaiting.setdefault(message_id, []).append(listener)
+        else:
+            raise MessageNotFound(f"no message {message_id}: it never was, or its retention has passed")
+
+    def unlisten(self, message_id: int, listener: Listener) -> None:
+        """The opposite of `listen`."""
+        turn = self._inflight.get(message_id)
+        if turn is not None:
+            self.forget(turn, listener)
+        waiting = self._awaiting.get(message_id, [])
+        if listener in waiting:
+            waiting.remove(listener)
+            if not waiting:
+                del self._awaiting[message_id]
 
     def forget(self, turn: DurableTurn, listener: Listener) -> None:
         """Nobody waits behind this listener any more."""
@@ -264,6 +292,7 @@ class Delivery:
     def _register(self, turn: DurableTurn) -> None:
         row = turn.row
         self._inflight[row.id] = turn
+        turn.listeners += self._awaiting.pop(row.id, ())
         if row.key is not None:
             self._keys[row.address, row.method, row.key] = turn
 

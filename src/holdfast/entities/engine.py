@@ -110,7 +110,7 @@ class EntityEngine:
         self._backlog = Backlog(delivery=self.delivery, reader=reader, clock=clock, page_rows=settings.page_rows)
         self._passivation = Passivation(self.manager, loop.time)
         self._idle_rounds = Periodic("holdfast-passivation", self._passivation.turn, every_s=PASSIVATION_EVERY_S)
-        self._watch(metrics)
+        self._unwatch = self._watch(metrics)
 
     async def start(self) -> None:
         """Takes up what earlier incarnations left in the store."""
@@ -146,6 +146,7 @@ class EntityEngine:
             await asyncio.wait(self._bursts.tasks)
         await self.delivery.stop()
         await self.manager.stop()
+        self._unwatch()
         self._wheel.close()
         self._threads.close()
 
@@ -188,7 +189,7 @@ class EntityEngine:
         finally:
             await transaction.execute("RELEASE holdfast_block")
 
-    def _watch(self, metrics: MetricsService) -> None:
+    def _watch(self, metrics: MetricsService) -> Callable[[], None]:
         """Gauges that are read from what the engine knows anyway."""
         hosted = self.manager.hosted.values()
-        metrics.cluster.entities.read_with(lambda: {frozenset(): float(sum(each.instances for each in hosted))})
+        return metrics.cluster.entities.read_with(lambda: {frozenset(): float(sum(each.instances for each in hosted))})

@@ -129,7 +129,7 @@ class LocalDoor:
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
             if caller is not None and not options.detached:
                 self._stage(caller, row)
-                receipt = Receipt[Any](MessageId(row.id), duplicate=False)
+                receipt: Receipt[Any] = Receipt(MessageId(row.id), duplicate=False)
             else:
                 receipt = await self._send_alone(row, handler, options)
         except BaseException as error:
@@ -173,6 +173,20 @@ class LocalDoor:
             created_at=now,
             admitted_by=self._incarnation,
         )
+
+    async def result(self, message_id: int, timeout: float | None) -> Any:
+        """The outcome of a durable message. Raises MessageNotFound, SendTimeout, MessageDead, the declared error."""
+        waiter = Waiter(self._loop)
+        await self._delivery.listen(message_id, waiter)
+        try:
+            ending, outcome = await self._within(
+                waiter.finished, timeout or self._call_timeout, f"message {message_id}"
+            )
+        finally:
+            self._delivery.unlisten(message_id, waiter)
+        if ending is not Ending.VALUE:
+            raise outcome
+        return outcome
 
     async def invoke(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
@@ -230,7 +244,7 @@ class LocalDoor:
             waiter = Waiter(self._loop)
             _, turn = await self._delivery.accept(row, handler, waiter, retry=False, one_way=False)
             timeout = options.timeout or self._call_timeout
-            ending, outcome = await self._within(waiter.finished, timeout, handler)
+            ending, outcome = await self._within(waiter.finished, timeout, handler.signature.name)
             if turn is not None:
                 self._delivery.forget(turn, waiter)
             if ending is not Ending.VALUE:
@@ -244,13 +258,12 @@ class LocalDoor:
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
         waiter = Waiter(self._loop)
         duplicate, turn = await self._delivery.accept(row, handler, waiter, retry=False, one_way=True)
-        await self._within(waiter.accepted, options.timeout or self._call_timeout, handler)
+        await self._within(waiter.accepted, options.timeout or self._call_timeout, handler.signature.name)
         stored_id = turn.row.id if turn is not None else row.id
         return Receipt(MessageId(stored_id), duplicate)
 
-    async def _within(self, future: asyncio.Future[Any], timeout: float, handler: Handler) -> Any:
+    async def _within(self, future: asyncio.Future[Any], timeout: float, name: str) -> Any:
         """The future's result, or SendTimeout: the message itself goes on."""
-        name = handler.signature.name
         late = SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key")
         deadline = self._wheel.after(timeout, lambda: _fail(future, late))
         try:

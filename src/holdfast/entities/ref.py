@@ -148,10 +148,10 @@ class StreamBound(_Target, Generic[P, R]):
 def bound(link: Link, address: Address, handler: Handler) -> Any:
     """The typed client of one message."""
     if handler.options.stream:
-        return StreamBound[Any, Any](link, address, handler)
+        return StreamBound(link, address, handler)
     if handler.options.durable:
-        return DurableBound[Any, Any](link, address, handler)
-    return Bound[Any, Any](link, address, handler)
+        return DurableBound(link, address, handler)
+    return Bound(link, address, handler)
 
 
 class Ref:

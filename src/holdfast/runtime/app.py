@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -20,7 +20,8 @@ from holdfast.settings import Settings
 from .blocking import Blocking
 from .config import resolve
 from .declarations import Declarations, Module
-from .node import Node, open_client, open_runner
+from .node import Node
+from .opening import open_runner
 from .services import ClusterService, JobService
 
 E = TypeVar("E", bound=Entity[Any])
@@ -50,7 +51,9 @@ class App(Declarations):
         self.cluster = ClusterService(self._running, self._declared)
         self.jobs = JobService(self._job_door)
         self._store = store
-        self._blocking = Blocking(self._client_for_thread)
+        self._blocking = Blocking(
+            loop_in_use=lambda: None if self._node is None else self._node.loop, client=self.runner
+        )
         self._link = Link(name, self._blocking.run)
         self._node: Node | None = None
         for module in modules:
@@ -62,24 +65,26 @@ class App(Declarations):
         ref = Ref(self._link, Address(declared.name, checked_entity_id(entity_id)), declared.handlers)
         return cast(E, ref)
 
-    def runner(
-        self, *, store: str | None = None, http: str | None = None
-    ) -> AbstractAsyncContextManager[Node]:
+    def runner(self, *, store: str | None = None, http: str | None = None) -> AbstractAsyncContextManager[Node]:
         """Hosts this App's entities and jobs while the block runs; drains at its end.
 
         `store`: a URL; else HOLDFAST_STORE, pyproject.toml, or `sqlite:///<name>.db`. `http`: HOST:PORT of the
         operations pages. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
         """
         config = resolve(self.name, store=store or self._store, http=http)
-        return self._open(lambda: open_runner(self, config))
-
-    def client(self, *, store: str | None = None) -> AbstractAsyncContextManager[Node]:
-        """Talks to the runner of the same store without hosting anything."""
-        config = resolve(self.name, store=store or self._store)
-        return self._open(lambda: open_client(self, config))
+        return self._open(
+            lambda: open_runner(
+                config,
+                entity_types=self.entity_types,
+                job_types=self.job_types,
+                link=self._link,
+                settings=self.settings,
+                metrics=self.metrics,
+            )
+        )
 
     @asynccontextmanager
-    async def _open(self, opening: Any) -> AsyncIterator[Node]:
+    async def _open(self, opening: Callable[[], Awaitable[Node]]) -> AsyncIterator[Node]:
         if self._node is not None:
             raise UsageError(f"App {self.name!r} has a node open in this process already")
         node: Node = await opening()

@@ -36,9 +36,7 @@ def resolve(app_name: str, *, store: str | None = None, http: str | None = None)
         (f"sqlite:///{app_name}.db", "default"),
     )
     address, _ = _first((http, "argument"), (os.environ.get(HTTP_VARIABLE), HTTP_VARIABLE), (table.get("http"), ""))
-    return NodeConfig(
-        store=_absolute(chosen), store_source=source, http=host_and_port(address) if address else None
-    )
+    return NodeConfig(store=_absolute(chosen), store_source=source, http=host_and_port(address) if address else None)
 
 
 def host_and_port(text: str) -> tuple[str, int]:

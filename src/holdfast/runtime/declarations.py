@@ -46,7 +46,7 @@ class Declarations:
         keep_alive: bool = ...,
         schema: int = ...,
     ) -> EntityDecorator: ...
-    def entity(self, cls: type[Any] | None = None, /, **options: Any) -> Any:
+    def entity(self, *classes: Any, **options: Any) -> Any:
         """Declares an entity type.
 
         `mailbox`: messages that may wait in front of one instance. `idle_after`: seconds without a message after
@@ -54,7 +54,8 @@ class Declarations:
         if the class's name is not to be the contract. `schema`: raise it when the state's shape changes so that older
         versions must not touch it. Raises ConfigurationError.
         """
-        if cls is not None:
+        if classes:
+            (cls,) = classes
             return self._declare_entity(cls, EntityOptions())
         chosen = EntityOptions(**options)
         return lambda decorated: self._declare_entity(decorated, chosen)
@@ -75,9 +76,10 @@ class Declarations:
         give_up_on: tuple[type[Exception], ...] = ...,
         name: str | None = ...,
     ) -> JobDecorator: ...
-    def job(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    def job(self, *functions: Any, **options: Any) -> Any:
         """Declares a job type; the options are those of `holdfast.jobs.definition.declare_job`."""
-        if fn is not None:
+        if functions:
+            (fn,) = functions
             return self._declare_job(fn, {})
         return lambda decorated: self._declare_job(decorated, options)
 
@@ -88,7 +90,7 @@ class Declarations:
         for job in other.job_types.values():
             self._add_job(job)
 
-    def _declare_entity(self, cls: type[Any], options: EntityOptions) -> type[Any]:
+    def _declare_entity(self, cls: Any, options: EntityOptions) -> type[Any]:
         if not (isinstance(cls, type) and issubclass(cls, Entity)):
             raise ConfigurationError(f"{cls!r} is no entity class: derive it from holdfast.Entity")
         self._add_entity(EntityType(cls, options))

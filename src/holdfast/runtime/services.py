@@ -37,9 +37,7 @@ class ClusterService:
     @overload
     async def send(self, message: Message[P, R], entity_id: str, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
-    async def send(
-        self, message: DurableMessage[P, R], entity_id: str, /, *args: P.args, **kwargs: P.kwargs
-    ) -> R: ...
+    async def send(self, message: DurableMessage[P, R], entity_id: str, /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     async def send(self, message: Any, entity_id: str, /, *args: Any, **kwargs: Any) -> Any:
         """Request/reply, for messages of both kinds; the same as calling the message on a ref."""
         address = self._address(message.owner, entity_id)
@@ -84,9 +82,7 @@ class JobService:
     def __init__(self, door: Callable[[], JobDoor]) -> None:
         self._door = door
 
-    async def submit(
-        self, job: Job[P, R] | BoundJob[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> JobHandle[R]:
+    async def submit(self, job: Job[P, R] | BoundJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The same as `job.submit(...)`."""
         return await job.submit(*args, **kwargs)
 

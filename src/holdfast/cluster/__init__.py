@@ -1,0 +1,1 @@
+"""Who owns what: this runner's lease, and whether its event loop still turns."""

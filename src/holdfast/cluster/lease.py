@@ -1,0 +1,100 @@
+"""This runner's registration: its incarnation, its lease, its shards.
+
+The lease is renewed on the store's clock; what is known here is its local deadline, on this process's monotonic clock,
+taken before the renewal was sent. Past it the runner must assume that it has been replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from holdfast.errors import PersistenceError, RunnerNotRegistered
+from holdfast.kit.clock import Clock
+from holdfast.kit.service import Periodic
+from holdfast.metrics import MetricsService
+from holdfast.model.cluster import RunnerState, ShardRow
+from holdfast.model.ids import micros
+from holdfast.ports.membership import Membership, Registration
+from holdfast.settings import ClusterSettings
+
+logger = logging.getLogger("holdfast.cluster")
+
+
+class Lease:
+    """Registers, renews, claims and leaves, for one incarnation."""
+
+    def __init__(
+        self, *, membership: Membership, clock: Clock, settings: ClusterSettings, metrics: MetricsService
+    ) -> None:
+        self._membership = membership
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+        self._renewals = Periodic("holdfast-lease", self._renew, every_s=settings.lease_renewal)
+        self._deadline = 0.0
+        self._runners = (0, 0)
+        self._unwatch: list[Callable[[], None]] = []
+        self.runner_id = 0
+        self.state = RunnerState.ACTIVE
+        self.shards: Sequence[ShardRow] = ()
+
+    async def start(self, *, address: str, version: str, types: tuple[str, ...], group: str) -> None:
+        """Becomes a runner and claims what nobody owns. Raises StoreUnavailable where another holds the store."""
+        asked_at = self._clock.monotonic()
+        ttl_us = micros(self._settings.lease_ttl)
+        self.runner_id = await self._membership.register(Registration(address, version, types, ttl_us))
+        self._deadline = asked_at + self._settings.lease_ttl
+        self.shards = await self._membership.claim(self.runner_id, group=group, shards=self._settings.shards)
+        self._metrics.cluster.shard_moves.labels(direction="in").inc(len(self.shards))
+        await self._look_around()
+        self._watch()
+        await self._renewals.start()
+
+    async def stop(self) -> None:
+        """Gives the shards back and ends the incarnation."""
+        await self._renewals.stop()
+        for unwatch in self._unwatch:
+            unwatch()
+        self._unwatch = []
+        if self.runner_id:
+            runner_id, self.runner_id = self.runner_id, 0
+            self._metrics.cluster.shard_moves.labels(direction="out").inc(len(self.shards))
+            await self._membership.leave(runner_id)
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the lease ends as far as this process can know; callable from any thread."""
+        return self._deadline - self._clock.monotonic()
+
+    async def _renew(self) -> None:
+        outcome = self._metrics.cluster.lease_renewals
+        asked_at = self._clock.monotonic()
+        try:
+            held = await self._membership.renew(
+                self.runner_id, lease_ttl_us=micros(self._settings.lease_ttl), state=self.state
+            )
+        except PersistenceError:
+            outcome.labels(outcome="error").inc()
+            raise
+        if not held:
+            outcome.labels(outcome="lost").inc()
+            raise RunnerNotRegistered("another runner has taken this one's place")
+        outcome.labels(outcome="ok").inc()
+        self._deadline = asked_at + self._settings.lease_ttl
+        await self._look_around()
+
+    async def _look_around(self) -> None:
+        now = self._clock.now_us()
+        runners = await self._membership.runners()
+        self._runners = (len(runners), sum(runner.expires_at > now for runner in runners))
+
+    def _watch(self) -> None:
+        cluster, everywhere = self._metrics.cluster, frozenset[tuple[str, str]]()
+        self._unwatch = [
+            cluster.runners.read_with(lambda: {everywhere: float(self._runners[0])}),
+            cluster.runners_healthy.read_with(lambda: {everywhere: float(self._runners[1])}),
+            cluster.shards.read_with(lambda: {everywhere: float(len(self.shards))}),
+            cluster.shards_assigned.read_with(lambda: {everywhere: float(len(self.shards))}),
+            cluster.lease_remaining.read_with(lambda: {everywhere: max(0.0, self.remaining_s)}),
+        ]

@@ -9,6 +9,7 @@ from holdfast.kit.service import Periodic
 from holdfast.ports.reads import MessageReader
 
 from .delivery import Delivery
+from .inflight import Inflight
 
 PAGE_EVERY_S = 0.05
 
@@ -16,8 +17,11 @@ PAGE_EVERY_S = 0.05
 class Backlog:
     """Walks the stored messages once by id; a page comes when the one before it is mostly done."""
 
-    def __init__(self, *, delivery: Delivery, reader: MessageReader, clock: Clock, page_rows: int) -> None:
+    def __init__(
+        self, *, delivery: Delivery, inflight: Inflight, reader: MessageReader, clock: Clock, page_rows: int
+    ) -> None:
         self._delivery = delivery
+        self._inflight = inflight
         self._reader = reader
         self._clock = clock
         self._page_rows = page_rows
@@ -34,7 +38,7 @@ class Backlog:
         await self._pages.stop()
 
     async def _page(self) -> None:
-        if self.done.is_set() or self._delivery.inflight > self._page_rows // 2:
+        if self.done.is_set() or len(self._inflight) > self._page_rows // 2:
             return
         rows = await self._reader.pending(after=self._after, limit=self._page_rows, due_before=self._clock.now_us())
         self._delivery.deliver_stored(rows)

@@ -22,12 +22,14 @@ from holdfast.ports.reads import MessageReader
 from holdfast.ports.turn import current_turn
 from holdfast.settings import EntitySettings
 
+from .admission import Admission
 from .backlog import Backlog
 from .delivery import Delivery
 from .door import Link
 from .durable import DurableRules
 from .entity_type import EntityType
 from .hosted import Hosted
+from .inflight import Inflight
 from .local import LocalDoor
 from .manager import EntityManager
 from .passivation import Passivation
@@ -75,8 +77,10 @@ class EntityEngine:
         runner = TurnRunner(committer=committer, wheel=self._wheel, threads=self._threads, freed=self.manager.advance)
         self._bursts = Bursts(runner.start, loop)
         runner.serve_bursts(self._bursts)
+        inflight = Inflight()
         self.delivery = Delivery(
             manager=self.manager,
+            inflight=inflight,
             committer=committer,
             reader=reader,
             ids=ids,
@@ -88,8 +92,17 @@ class EntityEngine:
             DurableRules(settings=settings, clock=clock, rng=rng, incarnation=incarnation, deliveries=self.delivery)
         )
         self.manager.connect(bursts=self._bursts, committer=committer, emptied=self.delivery.refill_soon)
+        self.admission = Admission(
+            manager=self.manager,
+            delivery=self.delivery,
+            inflight=inflight,
+            committer=committer,
+            reader=reader,
+            ids=ids,
+        )
         self.door = LocalDoor(
             manager=self.manager,
+            admission=self.admission,
             runner=runner,
             delivery=self.delivery,
             wheel=self._wheel,
@@ -107,7 +120,9 @@ class EntityEngine:
             duration_max_s=settings.handler_timeout,
         )
         self.door.stream_with(streams)
-        self._backlog = Backlog(delivery=self.delivery, reader=reader, clock=clock, page_rows=settings.page_rows)
+        self._backlog = Backlog(
+            delivery=self.delivery, inflight=inflight, reader=reader, clock=clock, page_rows=settings.page_rows
+        )
         self._passivation = Passivation(self.manager, loop.time)
         self._idle_rounds = Periodic("holdfast-passivation", self._passivation.turn, every_s=PASSIVATION_EVERY_S)
         self._unwatch = self._watch(metrics)

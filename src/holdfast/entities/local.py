@@ -23,6 +23,7 @@ from holdfast.model.message import MessageRow, TimerCancel
 from holdfast.ports.turn import current_turn
 from holdfast.settings import EntitySettings
 
+from .admission import Admission
 from .delivery import Delivery
 from .door import Receipt, SendOptions
 from .handler import Handler
@@ -65,6 +66,7 @@ class LocalDoor:
         *,
         manager: EntityManager,
         runner: TurnRunner,
+        admission: Admission,
         delivery: Delivery,
         wheel: DeadlineWheel,
         ids: IdPool,
@@ -76,6 +78,7 @@ class LocalDoor:
         self._manager = manager
         self._live: Mapping[Address, Activation] = manager.live
         self._runner = runner
+        self._admission = admission
         self._delivery = delivery
         self._streams: Streams
         self._wheel = wheel
@@ -145,7 +148,7 @@ class LocalDoor:
 
     async def cancel_timer(self, address: Address, name: str) -> bool:
         caller = current_turn.get()
-        return await self._delivery.cancel_timer(address, name, caller if isinstance(caller, HandlerTurn) else None)
+        return await self._admission.cancel_timer(address, name, caller if isinstance(caller, HandlerTurn) else None)
 
     async def row(self, address: Address, handler: Handler, payload: bytes, options: SendOptions) -> MessageRow:
         """A durable message as it will be stored."""
@@ -177,13 +180,13 @@ class LocalDoor:
     async def result(self, message_id: int, timeout: float | None) -> Any:
         """The outcome of a durable message. Raises MessageNotFound, SendTimeout, MessageDead, the declared error."""
         waiter = Waiter(self._loop)
-        await self._delivery.listen(message_id, waiter)
+        await self._admission.listen(message_id, waiter)
         try:
             ending, outcome = await self._within(
                 waiter.finished, timeout or self._call_timeout, f"message {message_id}"
             )
         finally:
-            self._delivery.unlisten(message_id, waiter)
+            self._admission.forget(message_id, waiter)
         if ending is not Ending.VALUE:
             raise outcome
         return outcome
@@ -242,11 +245,11 @@ class LocalDoor:
                 refuse_circle(caller, address)
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
             waiter = Waiter(self._loop)
-            _, turn = await self._delivery.accept(row, handler, waiter, retry=False, one_way=False)
+            _, turn = await self._admission.accept(row, handler, waiter, retry=False, one_way=False)
             timeout = options.timeout or self._call_timeout
             ending, outcome = await self._within(waiter.finished, timeout, handler.signature.name)
             if turn is not None:
-                self._delivery.forget(turn, waiter)
+                self._admission.forget(turn.row.id, waiter)
             if ending is not Ending.VALUE:
                 raise outcome
         except BaseException as error:
@@ -257,7 +260,7 @@ class LocalDoor:
 
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
         waiter = Waiter(self._loop)
-        duplicate, turn = await self._delivery.accept(row, handler, waiter, retry=False, one_way=True)
+        duplicate, turn = await self._admission.accept(row, handler, waiter, retry=False, one_way=True)
         await self._within(waiter.accepted, options.timeout or self._call_timeout, handler.signature.name)
         stored_id = turn.row.id if turn is not None else row.id
         return Receipt(MessageId(stored_id), duplicate)

@@ -8,6 +8,7 @@ state may hold what was never written.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Protocol
@@ -203,6 +204,17 @@ class Committer:
         item = RowsItem(rows, size_bytes, done, failed)
         self._add(item)
         return item
+
+    async def written(self, rows: list[Row]) -> None:
+        """The same, for who waits. Raises PersistenceError."""
+        known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.write(
+            rows,
+            0,
+            lambda: None if known.done() else known.set_result(None),
+            lambda error: None if known.done() else known.set_exception(surely_not_written(error)),
+        )
+        await known
 
     def _add(self, item: CommitItem) -> None:
         try:

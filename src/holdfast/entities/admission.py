@@ -1,0 +1,176 @@
+"""Durable messages on their way in: is this one known already, may it come in, when is it due.
+
+A message is known by its id, which its first sender chose and keeps in every retry, and by its idempotency key. The
+first outcome is the outcome: a repeated message gets it, or waits for it; another payload under the same key is a
+conflict. Nothing is acknowledged before it is on disk.
+"""
+
+from __future__ import annotations
+
+from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MessageNotFound
+from holdfast.kit.ids import IdPool
+from holdfast.model.address import Address
+from holdfast.model.message import DoneRow, MessageRow, TimerCancel
+from holdfast.model.unit import Row
+from holdfast.ports.reads import MessageReader
+
+from .delivery import Delivery
+from .durable import DurableTurn, Listener, outcome_of
+from .handler import Handler
+from .inflight import Inflight
+from .manager import EntityManager
+from .turns import HandlerTurn
+from .units import Committer, surely_not_written
+
+Admitted = tuple[bool, DurableTurn | None]
+"""Whether the message is a duplicate, and the turn that the listener waits for; None where it has heard all."""
+
+
+class Admission:
+    """Lets durable messages in, once each."""
+
+    def __init__(
+        self,
+        *,
+        manager: EntityManager,
+        delivery: Delivery,
+        inflight: Inflight,
+        committer: Committer,
+        reader: MessageReader,
+        ids: IdPool,
+    ) -> None:
+        self._manager = manager
+        self._delivery = delivery
+        self._inflight = inflight
+        self._committer = committer
+        self._reader = reader
+        self._ids = ids
+
+    async def accept(
+        self, row: MessageRow, handler: Handler, listener: Listener, *, retry: bool, one_way: bool
+    ) -> Admitted:
+        """A message from its sender, not stored yet.
+
+        Raises KeyConflict, MailboxFull, MalformedMessage, RunnerUnavailable; nothing was written then.
+        """
+        known = await self._known(row, listener, retry=retry)
+        if known is not None:
+            return known
+        activation = self._manager.activation(row.address)
+        self._manager.refuse_overload(activation)
+        next_id = await self._ids.take() if row.every_us else 0
+        turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
+        turn.arguments = handler.signature.decode(row.payload)
+        turn.listeners.append(listener)
+        self._inflight.add(turn)
+        if row.due_at or row.name:
+            self._schedule(turn)
+        else:
+            self._delivery.hand_out(turn)
+            if one_way and turn.activation.suspended and not turn.started_at:
+                turn.store_now()
+        return False, turn
+
+    async def listen(self, message_id: int, listener: Listener) -> None:
+        """Tells the listener how the message of this id ends, or ended. Raises MessageNotFound."""
+        turn = self._inflight.get(message_id)
+        if turn is not None:
+            turn.listeners.append(listener)
+            return
+        done = await self._reader.done(message_id)
+        if done is not None:
+            handler = self._manager.hosted_type(done.entity_type).handlers[done.method]
+            listener.done(*outcome_of(handler, done))
+        elif await self._reader.by_id(message_id) is not None:
+            self._inflight.await_message(message_id, listener)
+        else:
+            raise MessageNotFound(f"no message {message_id}: it never was, or its retention has passed")
+
+    def forget(self, message_id: int, listener: Listener) -> None:
+        """Nobody waits behind this listener any more."""
+        self._inflight.forget(message_id, listener)
+
+    async def cancel_timer(self, address: Address, name: str, caller: HandlerTurn | None) -> bool:
+        """Deletes the pending timer; inside a handler, with the handler's commit."""
+        row = await self._reader.timer(address, name)
+        if row is None:
+            return False
+        cancel = TimerCancel(address.entity_type, address.entity_id, name)
+        if caller is not None:
+            caller.stage(cancel)
+            caller.after_commit(lambda: self._delivery.forget_timer(row.id))
+        else:
+            await self._committer.written([cancel])
+            self._delivery.forget_timer(row.id)
+        return True
+
+    async def _known(self, row: MessageRow, listener: Listener, *, retry: bool) -> Admitted | None:
+        """The earlier message of the same id or key, where there is one."""
+        turn = self._inflight.like(row)
+        if turn is not None:
+            return self._attach(turn, row, listener)
+        if not retry and row.key is None:
+            return None
+        done = await self._reader.done(row.id) if retry else None
+        if done is None and row.key is not None:
+            done = await self._reader.done_by_key(row.address, row.method, row.key)
+        if done is not None:
+            return self._repeat_outcome(done, row, listener)
+        return await self._known_stored(row, listener, retry=retry)
+
+    async def _known_stored(self, row: MessageRow, listener: Listener, *, retry: bool) -> Admitted | None:
+        stored = await self._reader.by_id(row.id) if retry else None
+        if stored is None and row.key is not None:
+            stored = await self._reader.by_key(row.address, row.method, row.key)
+        if stored is None:
+            return None
+        _refuse_conflict(stored, row)
+        turn = self._inflight.get(stored.id)
+        if turn is None and not stored.due_at:
+            self._delivery.deliver_stored([stored])
+            turn = self._inflight.get(stored.id)
+        if turn is not None:
+            return self._attach(turn, row, listener)
+        if not stored.due_at:
+            raise AlreadyProcessingMessage(f"message {stored.id} is stored and waits for its turn")
+        self._manager.hosted_type(row.entity_type).duplicates.inc()
+        self._inflight.await_message(stored.id, listener)
+        listener.stored()
+        return True, None
+
+    def _attach(self, turn: DurableTurn, row: MessageRow, listener: Listener) -> Admitted:
+        _refuse_conflict(turn.row, row)
+        turn.activation.hosted.duplicates.inc()
+        turn.listeners.append(listener)
+        if turn.stored:
+            listener.stored()
+        return True, turn
+
+    def _repeat_outcome(self, done: DoneRow, row: MessageRow, listener: Listener) -> Admitted:
+        _refuse_conflict(done, row)
+        hosted = self._manager.hosted_type(row.entity_type)
+        hosted.duplicates.inc()
+        ending, outcome = outcome_of(hosted.handlers[row.method], done)
+        listener.stored()
+        listener.done(ending, outcome)
+        return True, None
+
+    def _schedule(self, turn: DurableTurn) -> None:
+        """A message for later, or a timer: stored now, in memory only if it is due soon."""
+        row = turn.row
+        rows: list[Row] = [TimerCancel(row.entity_type, row.entity_id, row.name)] if row.name else []
+
+        def stored() -> None:
+            turn.stored_now()
+            self._inflight.remove(turn)
+            self._delivery.deliver_later(row)
+
+        def failed(error: BaseException) -> None:
+            self._delivery.refuse(turn, surely_not_written(error))
+
+        self._committer.write([*rows, row], len(row.payload), stored, failed)
+
+
+def _refuse_conflict(earlier: MessageRow | DoneRow, row: MessageRow) -> None:
+    if earlier.payload_hash != row.payload_hash:
+        raise KeyConflict(f"the key {row.key!r} of {row.method} on {row.address} was used with another payload")

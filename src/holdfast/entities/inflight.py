@@ -1,0 +1,68 @@
+"""The durable messages that this owner holds in memory, by id and by key, and who waits for those it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast.model.address import Address
+from holdfast.model.message import MessageRow
+
+from .durable import DurableTurn, Listener
+
+
+class Inflight:
+    """Every durable message from its admission until its outcome is known."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, DurableTurn] = {}
+        self._by_key: dict[tuple[Address, str, str], DurableTurn] = {}
+        self._awaiting: dict[int, list[Listener]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[DurableTurn]:
+        return iter(list(self._by_id.values()))
+
+    def __contains__(self, message_id: int) -> bool:
+        return message_id in self._by_id
+
+    def get(self, message_id: int) -> DurableTurn | None:
+        return self._by_id.get(message_id)
+
+    def like(self, row: MessageRow) -> DurableTurn | None:
+        """The message of the same id, or else of the same key."""
+        turn = self._by_id.get(row.id)
+        if turn is None and row.key is not None:
+            turn = self._by_key.get((row.address, row.method, row.key))
+        return turn
+
+    def add(self, turn: DurableTurn) -> None:
+        row = turn.row
+        self._by_id[row.id] = turn
+        if row.key is not None:
+            self._by_key[row.address, row.method, row.key] = turn
+        if self._awaiting:
+            turn.listeners += self._awaiting.pop(row.id, ())
+
+    def remove(self, turn: DurableTurn) -> None:
+        row = turn.row
+        if self._by_id.get(row.id) is turn:
+            del self._by_id[row.id]
+        if row.key is not None and self._by_key.get((row.address, row.method, row.key)) is turn:
+            del self._by_key[row.address, row.method, row.key]
+
+    def await_message(self, message_id: int, listener: Listener) -> None:
+        """The message is stored and will be held once its time comes."""
+        self._awaiting.setdefault(message_id, []).append(listener)
+
+    def forget(self, message_id: int, listener: Listener) -> None:
+        """Nobody waits behind this listener any more."""
+        turn = self._by_id.get(message_id)
+        if turn is not None and listener in turn.listeners:
+            turn.listeners.remove(listener)
+        waiting = self._awaiting.get(message_id)
+        if waiting is not None and listener in waiting:
+            waiting.remove(listener)
+            if not waiting:
+                del self._awaiting[message_id]

@@ -82,6 +82,7 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[Envelope] = []
         self._heard_at = loop.time()
+        self._round_at = self._heard_at
         self._silent_rounds = 0
         self._timer: asyncio.TimerHandle | None = None
         self._greeted: asyncio.Future[HoldfastError | None] = loop.create_future()
@@ -246,7 +247,8 @@ class Line(asyncio.Protocol):
 
     def _beat(self) -> None:
         self._set_timer(self._settings.heartbeat, self._beat)
-        if self.silent_s < self._settings.heartbeat:
+        last_round, self._round_at = self._round_at, self._loop.time()
+        if self._heard_at >= last_round:
             self._silent_rounds = 0
             return
         self._silent_rounds += 1

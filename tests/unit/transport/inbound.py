@@ -16,7 +16,7 @@ from holdfast.model.envelope import (
     Result,
     StreamOpen,
 )
-from holdfast.ports.transport import Identity, Peer
+from holdfast.ports.transport import Identity, OutgoingStream, Peer
 from holdfast.transport import failure_of
 
 IDENTITY = Identity("shop", software="holdfast test")
@@ -73,7 +73,7 @@ class Answering:
             case Call(method="bug"):
                 raise ZeroDivisionError
             case StreamOpen():
-                self._start(self._produce(peer, envelope))
+                self._start(self._produce(envelope, peer.produce(envelope)))
             case _:
                 pass
 
@@ -82,8 +82,7 @@ class Answering:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _produce(self, peer: Peer, envelope: StreamOpen) -> None:
-        stream = peer.produce(envelope)
+    async def _produce(self, envelope: StreamOpen, stream: OutgoingStream) -> None:
         for number in range(100):
             if not await stream.send(bytes([number])):
                 return

@@ -7,7 +7,7 @@ import pytest
 from holdfast import errors
 from holdfast.errors import HandlerFailed, HoldfastError, MailboxFull, MessageError, PersistenceError, SendTimeout
 from holdfast.model.envelope import Failure
-from holdfast.transport.errors import KNOWN, MESSAGE_CHARS_MAX, UnknownError, error_of, failure_of
+from holdfast.transport.errors import KNOWN, MESSAGE_CHARS_MAX, error_of, failure_of
 
 
 @pytest.mark.parametrize("kind", KNOWN.values(), ids=KNOWN)

@@ -11,10 +11,30 @@ from hypothesis import strategies as st
 
 from holdfast.errors import MalformedMessage
 from holdfast.model.address import Address
-from holdfast.model.envelope import Accepted, Call, Cancel, DeclaredError, Failure, Request, Result
-from holdfast.model.envelope import StreamCredit, StreamEnd, StreamItem, StreamOpen, Timing
-from holdfast.transport.frames import FRAME_BYTES_MAX, FRAME_ENVELOPES_MAX, Envelope, FrameDecoder, GoAway, Ping, Pong
-from holdfast.transport.frames import encode
+from holdfast.model.envelope import (
+    Accepted,
+    Call,
+    Cancel,
+    DeclaredError,
+    Failure,
+    Request,
+    Result,
+    StreamCredit,
+    StreamEnd,
+    StreamItem,
+    StreamOpen,
+    Timing,
+)
+from holdfast.transport.frames import (
+    FRAME_BYTES_MAX,
+    FRAME_ENVELOPES_MAX,
+    Envelope,
+    FrameDecoder,
+    GoAway,
+    Ping,
+    Pong,
+    encode,
+)
 from holdfast.transport.hello import HELLO_BYTES_MAX, Hello, Welcome
 
 KINDS = (
@@ -197,7 +217,8 @@ def test_fields_that_are_missing_or_unknown_do_not_matter() -> None:
 def test_a_call_carries_everything() -> None:
     call = Call(
         7, "Cart", "cart-1", "add", b"\x90", 5_000_000, 99, 3, "o-1", 98,
-        Timing(delay_us=60_000_000, every_us=1, name="tick", generation=2), (Address("Cart", "a"), Address("Stock", "b")), b"h",
+        Timing(delay_us=60_000_000, every_us=1, name="tick", generation=2),
+        (Address("Cart", "a"), Address("Stock", "b")), b"h",
     )  # fmt: skip
     (came,), broken = read(encode([call])[0], [])
     assert came == call and not broken

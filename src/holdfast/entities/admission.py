@@ -8,17 +8,16 @@ conflict. Nothing is acknowledged before it is on disk.
 from __future__ import annotations
 
 from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MessageNotFound
-from holdfast.kit.ids import IdPool
 from holdfast.model.address import Address
 from holdfast.model.message import DoneRow, MessageRow, TimerCancel
 from holdfast.model.unit import Row
-from holdfast.ports.reads import MessageReader
 
 from .delivery import Delivery
 from .durable import DurableTurn, Listener, outcome_of
 from .handler import Handler
 from .inflight import Inflight
 from .manager import EntityManager
+from .surroundings import Surroundings
 from .turns import HandlerTurn
 from .units import Committer, surely_not_written
 
@@ -31,20 +30,19 @@ class Admission:
 
     def __init__(
         self,
+        around: Surroundings,
         *,
         manager: EntityManager,
         delivery: Delivery,
         inflight: Inflight,
         committer: Committer,
-        reader: MessageReader,
-        ids: IdPool,
     ) -> None:
+        self._reader = around.reader
+        self._ids = around.ids
         self._manager = manager
         self._delivery = delivery
         self._inflight = inflight
         self._committer = committer
-        self._reader = reader
-        self._ids = ids
 
     async def accept(
         self, row: MessageRow, handler: Handler, listener: Listener, *, retry: bool, one_way: bool

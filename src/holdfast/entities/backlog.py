@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.kit.clock import Clock
 from holdfast.kit.service import Periodic
-from holdfast.ports.reads import MessageReader
 
 from .delivery import Delivery
 from .inflight import Inflight
+from .surroundings import Surroundings
 
 PAGE_EVERY_S = 0.05
 
@@ -17,14 +16,12 @@ PAGE_EVERY_S = 0.05
 class Backlog:
     """Walks the stored messages once by id; a page comes when the one before it is mostly done."""
 
-    def __init__(
-        self, *, delivery: Delivery, inflight: Inflight, reader: MessageReader, clock: Clock, page_rows: int
-    ) -> None:
+    def __init__(self, around: Surroundings, *, delivery: Delivery, inflight: Inflight) -> None:
+        self._reader = around.reader
+        self._clock = around.clock
+        self._page_rows = around.settings.page_rows
         self._delivery = delivery
         self._inflight = inflight
-        self._reader = reader
-        self._clock = clock
-        self._page_rows = page_rows
         self._after = 0
         self._pages = Periodic("holdfast-backlog", self._page, every_s=PAGE_EVERY_S)
         self.done = asyncio.Event()

@@ -13,19 +13,16 @@ from collections import deque
 from collections.abc import Iterable
 
 from holdfast.errors import HoldfastError, MalformedMessage, RunnerUnavailable
-from holdfast.kit.clock import Clock
-from holdfast.kit.ids import IdPool
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import MessageRow
-from holdfast.ports.reads import MessageReader
-from holdfast.settings import EntitySettings
 
 from .due import DueQueue
 from .durable import DurableRules, DurableTurn
 from .handler import Handler
 from .inflight import Inflight
 from .manager import EntityManager
+from .surroundings import Surroundings
 from .turns import Activation, Ending
 from .units import Committer, RowsItem, surely_not_written
 
@@ -38,41 +35,22 @@ class Delivery:
     """Hands durable messages to their handlers until each has an outcome."""
 
     def __init__(
-        self,
-        *,
-        manager: EntityManager,
-        inflight: Inflight,
-        committer: Committer,
-        reader: MessageReader,
-        ids: IdPool,
-        clock: Clock,
-        settings: EntitySettings,
-        loop: asyncio.AbstractEventLoop,
+        self, around: Surroundings, *, manager: EntityManager, inflight: Inflight, committer: Committer
     ) -> None:
         self._manager = manager
         self._committer = committer
-        self._reader = reader
-        self._ids = ids
-        self._clock = clock
-        self._settings = settings
-        self._loop = loop
-        self._rules: DurableRules
+        self._reader = around.reader
+        self._ids = around.ids
+        self._clock = around.clock
+        self._settings = around.settings
+        self._loop = around.loop
         self._inflight = inflight
+        self._rules = DurableRules(around, deliveries=self)
         self._tasks = TaskOwner("holdfast-delivery")
         self._parked: set[str] = set()
         self._suspects: deque[DurableTurn] = deque()
         self._suspect: DurableTurn | None = None
-        self.due = DueQueue(
-            upcoming=lambda after, limit: reader.upcoming(due_after=after, limit=limit),
-            deliver=self.deliver_stored,
-            clock=clock,
-            loop=loop,
-            rows_max=settings.page_rows,
-        )
-
-    def govern(self, rules: DurableRules) -> None:
-        """The rules of retries; they name this object as who keeps messages between tries."""
-        self._rules = rules
+        self.due = DueQueue(around, deliver=self.deliver_stored)
 
     def turn(
         self, activation: Activation, handler: Handler, row: MessageRow, *, stored: bool, next_id: int = 0

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 
-from holdfast.kit.clock import Clock
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import MessageRow
+
+from .surroundings import Surroundings
 
 NEVER = 2**63
 SLEEP_S_MAX = 3600.0
@@ -22,20 +23,12 @@ SLEEP_S_MAX = 3600.0
 class DueQueue:
     """Calls `deliver` with the rows whose time has come. Rows handed to `add` are stored already."""
 
-    def __init__(
-        self,
-        *,
-        upcoming: Callable[[int, int], Awaitable[Sequence[MessageRow]]],
-        deliver: Callable[[list[MessageRow]], None],
-        clock: Clock,
-        loop: asyncio.AbstractEventLoop,
-        rows_max: int,
-    ) -> None:
-        self._upcoming = upcoming
+    def __init__(self, around: Surroundings, *, deliver: Callable[[list[MessageRow]], None]) -> None:
+        self._reader = around.reader
         self._deliver = deliver
-        self._clock = clock
-        self._loop = loop
-        self._rows_max = rows_max
+        self._clock = around.clock
+        self._loop = around.loop
+        self._rows_max = around.settings.page_rows
         self._heap: list[tuple[int, int]] = []
         self._rows: dict[int, MessageRow] = {}
         self._horizon = 0
@@ -101,7 +94,7 @@ class DueQueue:
     async def _refill(self) -> None:
         try:
             after = self._clock.now_us() if not self._horizon else min(self._horizon, self._clock.now_us())
-            rows = await self._upcoming(after, self._rows_max)
+            rows = await self._reader.upcoming(due_after=after, limit=self._rows_max)
         finally:
             self._refilling = False
         for row in rows:

@@ -8,14 +8,12 @@ disk first, always: a `send` is acknowledged by the commit that stores the messa
 
 from __future__ import annotations
 
-import random
 from typing import Any, Protocol
 
 import msgspec
 
 from holdfast.errors import HandlerFailed, KeyConflict, MessageDead
 from holdfast.kit.backoff import Backoff
-from holdfast.kit.clock import Clock
 from holdfast.model.ids import micros
 from holdfast.model.message import (
     Consume,
@@ -26,9 +24,9 @@ from holdfast.model.message import (
     OutcomeKind,
 )
 from holdfast.model.unit import Row
-from holdfast.settings import EntitySettings
 
 from .handler import Handler
+from .surroundings import Surroundings
 from .turns import Activation, Ending, HandlerTurn
 from .units import RowsItem
 
@@ -82,21 +80,13 @@ class Deliveries(Protocol):
 class DurableRules:
     """How often, how long, and who says so."""
 
-    def __init__(
-        self,
-        *,
-        settings: EntitySettings,
-        clock: Clock,
-        rng: random.Random,
-        incarnation: int,
-        deliveries: Deliveries,
-    ) -> None:
-        self.settings = settings
-        self.clock = clock
-        self.rng = rng
-        self.incarnation = incarnation
+    def __init__(self, around: Surroundings, *, deliveries: Deliveries) -> None:
+        self.settings = around.settings
+        self.clock = around.clock
+        self.rng = around.random
+        self.incarnation = around.runner_id
         self.deliveries = deliveries
-        self.backoff = Backoff(first_s=settings.retry_first, ceiling_s=settings.retry_max)
+        self.backoff = Backoff(first_s=self.settings.retry_first, ceiling_s=self.settings.retry_max)
 
     def deliveries_max(self, handler: Handler) -> int:
         return handler.options.max_deliveries or self.settings.max_deliveries

@@ -1,43 +1,25 @@
-"""The entity engine, put together: what comes in from outside, and how its parts know each other."""
+"""The entity engine, put together, and its life."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import Callable
 
-from holdfast.errors import ConfigurationError, UsageError
-from holdfast.kit.batching import GroupCommit
-from holdfast.kit.clock import Clock
-from holdfast.kit.deadlines import DeadlineWheel
-from holdfast.kit.ids import IdPool
 from holdfast.kit.service import Periodic
 from holdfast.metrics import MetricsService
-from holdfast.model.address import Address
-from holdfast.ports.commits import CommitItem
-from holdfast.ports.journal import Journal, Transaction
-from holdfast.ports.reads import MessageReader
-from holdfast.ports.turn import current_turn
-from holdfast.settings import EntitySettings
 
 from .admission import Admission
 from .backlog import Backlog
 from .delivery import Delivery
-from .door import Link
-from .durable import DurableRules
-from .entity_type import EntityType
 from .hosted import Hosted
 from .inflight import Inflight
 from .local import LocalDoor
 from .manager import EntityManager
 from .passivation import Passivation
-from .ref import Ref, bound
+from .reach import HandlerReach
 from .running import Bursts, TurnRunner
-from .streams import Streams
+from .surroundings import Surroundings
 from .threads import HandlerThreads
-from .turns import HandlerTurn
 from .units import Committer
 
 PASSIVATION_EVERY_S = 1.0
@@ -46,86 +28,33 @@ PASSIVATION_EVERY_S = 1.0
 class EntityEngine:
     """Entities of one runner that owns every shard. All methods belong to the loop's thread."""
 
-    def __init__(
-        self,
-        *,
-        types: Mapping[type[Any], EntityType],
-        link: Link,
-        journal: Journal,
-        group: GroupCommit[CommitItem],
-        reader: MessageReader,
-        ids: IdPool,
-        clock: Clock,
-        rng: random.Random,
-        settings: EntitySettings,
-        metrics: MetricsService,
-        shard_of: Callable[[Address], int],
-        incarnation: int,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._types = types
-        self._link = link
-        self._journal = journal
-        self._settings = settings
-        self._group = group
-        self._loop = loop
-        hosted = {declared.name: Hosted(declared, settings, metrics, self) for declared in types.values()}
-        self.manager = EntityManager(hosted=hosted, reader=reader, shard_of=shard_of, loop=loop)
-        self._wheel = DeadlineWheel(loop)
-        self._threads = HandlerThreads(threads_max=settings.threads, metrics=metrics, loop=loop)
-        committer = Committer(group, self.manager, unit_messages_max=settings.unit_messages_max)
-        runner = TurnRunner(committer=committer, wheel=self._wheel, threads=self._threads, freed=self.manager.advance)
-        self._bursts = Bursts(runner.start, loop)
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        reach = HandlerReach(around)
+        hosted = {
+            declared.name: Hosted(declared, around.settings, around.metrics, reach)
+            for declared in around.types.values()
+        }
+        self.manager = EntityManager(around, hosted=hosted)
+        reach.connect(self.manager)
+        self._threads = HandlerThreads(around)
+        committer = Committer(around, freed=self.manager)
+        runner = TurnRunner(around, committer=committer, threads=self._threads, freed=self.manager.advance)
+        self._bursts = Bursts(runner.start, around.loop)
         runner.serve_bursts(self._bursts)
         inflight = Inflight()
-        self.delivery = Delivery(
-            manager=self.manager,
-            inflight=inflight,
-            committer=committer,
-            reader=reader,
-            ids=ids,
-            clock=clock,
-            settings=settings,
-            loop=loop,
-        )
-        self.delivery.govern(
-            DurableRules(settings=settings, clock=clock, rng=rng, incarnation=incarnation, deliveries=self.delivery)
-        )
+        self.delivery = Delivery(around, manager=self.manager, inflight=inflight, committer=committer)
         self.manager.connect(bursts=self._bursts, committer=committer, emptied=self.delivery.refill_soon)
         self.admission = Admission(
-            manager=self.manager,
-            delivery=self.delivery,
-            inflight=inflight,
-            committer=committer,
-            reader=reader,
-            ids=ids,
+            around, manager=self.manager, delivery=self.delivery, inflight=inflight, committer=committer
         )
         self.door = LocalDoor(
-            manager=self.manager,
-            admission=self.admission,
-            runner=runner,
-            delivery=self.delivery,
-            wheel=self._wheel,
-            ids=ids,
-            clock=clock,
-            incarnation=incarnation,
-            settings=settings,
-            loop=loop,
+            around, manager=self.manager, runner=runner, admission=self.admission, delivery=self.delivery
         )
-        streams = Streams(
-            manager=self.manager,
-            invoke=self.door.invoke,
-            metrics=metrics,
-            loop=loop,
-            duration_max_s=settings.handler_timeout,
-        )
-        self.door.stream_with(streams)
-        self._backlog = Backlog(
-            delivery=self.delivery, inflight=inflight, reader=reader, clock=clock, page_rows=settings.page_rows
-        )
-        self._passivation = Passivation(self.manager, loop.time)
+        self._backlog = Backlog(around, delivery=self.delivery, inflight=inflight)
+        self._passivation = Passivation(self.manager, around.loop.time)
         self._idle_rounds = Periodic("holdfast-passivation", self._passivation.turn, every_s=PASSIVATION_EVERY_S)
-        self._unwatch = self._watch(metrics)
+        self._unwatch = self._watch(around.metrics)
 
     async def start(self) -> None:
         """Takes up what earlier incarnations left in the store."""
@@ -145,7 +74,7 @@ class EntityEngine:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=timeout_s)
-        await self._group.drain()
+        await self._around.group.drain()
         self.delivery.refuse_unstored()
         for activation in list(self.manager.live.values()):
             await self._passivation.deactivate(activation, "stopped")
@@ -162,47 +91,7 @@ class EntityEngine:
         await self.delivery.stop()
         await self.manager.stop()
         self._unwatch()
-        self._wheel.close()
         self._threads.close()
-
-    # What handlers reach through their instance (hosted.Surroundings).
-
-    def ref(self, entity: type[Any], entity_id: str) -> Any:
-        declared = self._types.get(entity)
-        if declared is None:
-            raise ConfigurationError(f"{entity.__name__} is not declared on this App")
-        return Ref(self._link, Address(declared.name, entity_id), declared.handlers)
-
-    def own(self, address: Address, message: str) -> Any:
-        handler = self.manager.hosted_type(address.entity_type).handlers[message]
-        return bound(self._link, address, handler)
-
-    def cancel_timer(self, address: Address, name: str) -> Coroutine[Any, Any, bool]:
-        return self.door.cancel_timer(address, name)
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        return self._transaction()
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Transaction]:
-        turn = current_turn.get()
-        if not isinstance(turn, HandlerTurn):
-            raise UsageError("self.transaction() belongs to a running handler")
-        turn.check_open()
-        if turn.handler.readonly:
-            raise UsageError(f"{turn.handler.signature.name} is readonly: it has no transaction")
-        if turn.transaction is None:
-            await self.manager.settled(turn.activation)
-            turn.transaction = await self._journal.begin(timeout_s=self._settings.transaction_timeout)
-        transaction = turn.transaction
-        await transaction.execute("SAVEPOINT holdfast_block")
-        try:
-            yield transaction
-        except BaseException:
-            await transaction.execute("ROLLBACK TO holdfast_block")
-            raise
-        finally:
-            await transaction.execute("RELEASE holdfast_block")
 
     def _watch(self, metrics: MetricsService) -> Callable[[], None]:
         """Gauges that are read from what the engine knows anyway."""

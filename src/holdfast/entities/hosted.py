@@ -14,7 +14,7 @@ from holdfast.settings import EntitySettings
 from .entity_type import EntityType
 
 
-class Surroundings(Protocol):
+class Reach(Protocol):
     """What handlers reach through their instance."""
 
     def ref(self, entity: type[Any], entity_id: str) -> Any: ...
@@ -39,21 +39,21 @@ class Hosted:
         "lifetime_seconds",
         "mailbox",
         "metrics",
+        "reach",
         "received",
         "redeliveries",
         "sent",
         "stateless",
-        "surroundings",
         "type",
         "wait_seconds",
     )
 
     def __init__(
-        self, entity_type: EntityType, settings: EntitySettings, metrics: MetricsService, surroundings: Surroundings
+        self, entity_type: EntityType, settings: EntitySettings, metrics: MetricsService, reach: Reach
     ) -> None:
         self.type = entity_type
         self.stateless = entity_type.state_codec is None
-        self.surroundings = surroundings
+        self.reach = reach
         self.mailbox = entity_type.options.mailbox or settings.mailbox
         self.idle_after = entity_type.options.idle_after or settings.idle_after
         self.metrics = metrics

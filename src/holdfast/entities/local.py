@@ -12,16 +12,12 @@ from time import perf_counter
 from typing import Any
 
 from holdfast.errors import SendTimeout, UsageError
-from holdfast.kit.clock import Clock
-from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.hashing import payload_hash
-from holdfast.kit.ids import IdPool
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
 from holdfast.model.ids import MessageId, micros
 from holdfast.model.message import MessageRow, TimerCancel
 from holdfast.ports.turn import current_turn
-from holdfast.settings import EntitySettings
 
 from .admission import Admission
 from .delivery import Delivery
@@ -31,6 +27,7 @@ from .manager import EntityManager
 from .running import TurnRunner
 from .stepping import CHECKPOINT
 from .streams import Streams
+from .surroundings import Surroundings
 from .turns import WRITER, Activation, Ending, HandlerTurn, refuse_circle
 
 
@@ -63,34 +60,25 @@ class LocalDoor:
 
     def __init__(
         self,
+        around: Surroundings,
         *,
         manager: EntityManager,
         runner: TurnRunner,
         admission: Admission,
         delivery: Delivery,
-        wheel: DeadlineWheel,
-        ids: IdPool,
-        clock: Clock,
-        incarnation: int,
-        settings: EntitySettings,
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._manager = manager
         self._live: Mapping[Address, Activation] = manager.live
         self._runner = runner
         self._admission = admission
         self._delivery = delivery
-        self._streams: Streams
-        self._wheel = wheel
-        self._ids = ids
-        self._clock = clock
-        self._incarnation = incarnation
-        self._call_timeout = settings.call_timeout
-        self._loop = loop
-
-    def stream_with(self, streams: Streams) -> None:
-        """Who opens streams; it invokes turns through this door."""
-        self._streams = streams
+        self._streams = Streams(around, manager=manager, invoke=self.invoke)
+        self._wheel = around.wheel
+        self._ids = around.ids
+        self._clock = around.clock
+        self._incarnation = around.runner_id
+        self._call_timeout = around.settings.call_timeout
+        self._loop = around.loop
 
     async def call(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions

@@ -25,11 +25,11 @@ from holdfast.errors import (
 )
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
-from holdfast.ports.reads import MessageReader
 
 from .entity import Entity
 from .hosted import Hosted
 from .running import Bursts
+from .surroundings import Surroundings
 from .turns import WRITER, Activation, HandlerTurn
 from .units import Committer, EntityUnit, surely_not_written
 
@@ -39,20 +39,13 @@ logger = logging.getLogger("holdfast.entities")
 class EntityManager:
     """Owns the activations of this runner."""
 
-    def __init__(
-        self,
-        *,
-        hosted: Mapping[str, Hosted],
-        reader: MessageReader,
-        shard_of: Callable[[Address], int],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
+    def __init__(self, around: Surroundings, *, hosted: Mapping[str, Hosted]) -> None:
         self.hosted = hosted
         self.live: dict[Address, Activation] = {}
         self.draining = False
-        self._reader = reader
-        self.shard_of = shard_of
-        self._loop = loop
+        self.shard_of = around.shard_of
+        self._reader = around.reader
+        self._loop = around.loop
         self._tasks = TaskOwner("holdfast-entities")
         self._bursts: Bursts
         self._committer: Committer

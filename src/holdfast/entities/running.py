@@ -16,11 +16,11 @@ from time import perf_counter
 from typing import Any
 
 from holdfast.errors import HandlerFailed, SendTimeout, SerializationError, UsageError
-from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.model.signature import ValueCodec
 from holdfast.ports.turn import current_turn
 
 from .stepping import Suspended, step
+from .surroundings import Surroundings
 from .threads import HandlerThreads
 from .turns import WRITER, Activation, Ending, HandlerTurn
 from .units import Committer
@@ -33,14 +33,14 @@ class TurnRunner:
 
     def __init__(
         self,
+        around: Surroundings,
         *,
         committer: Committer,
-        wheel: DeadlineWheel,
         threads: HandlerThreads,
         freed: Callable[[Activation], None],
     ) -> None:
+        self._wheel = around.wheel
         self._committer = committer
-        self._wheel = wheel
         self._threads = threads
         self._freed = freed
         self._bursts: Bursts | None = None

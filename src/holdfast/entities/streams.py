@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 from holdfast.errors import PersistenceError
-from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
 
 from .handler import Handler
 from .manager import EntityManager
+from .surroundings import Surroundings
 from .turns import Activation, Ending, HandlerTurn
 
 
@@ -37,20 +37,12 @@ class Invoke(Protocol):
 class Streams:
     """Opens streams on this runner's entities."""
 
-    def __init__(
-        self,
-        *,
-        manager: EntityManager,
-        invoke: Invoke,
-        metrics: MetricsService,
-        loop: asyncio.AbstractEventLoop,
-        duration_max_s: float,
-    ) -> None:
+    def __init__(self, around: Surroundings, *, manager: EntityManager, invoke: Invoke) -> None:
         self._manager = manager
         self._invoke = invoke
-        self._metrics = metrics
-        self._loop = loop
-        self._duration_max_s = duration_max_s
+        self._metrics = around.metrics
+        self._loop = around.loop
+        self._duration_max_s = around.settings.handler_timeout
 
     def open(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float

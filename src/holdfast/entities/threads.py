@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
-from holdfast.metrics import MetricsService
+from .surroundings import Surroundings
 
 
 class HandlerThreads:
     """A bounded pool, started with its first use."""
 
-    def __init__(self, *, threads_max: int, metrics: MetricsService, loop: asyncio.AbstractEventLoop) -> None:
-        self._threads_max = threads_max
-        self._loop = loop
+    def __init__(self, around: Surroundings) -> None:
+        self._threads_max = around.settings.threads
+        self._loop = around.loop
         self._pool: ThreadPoolExecutor | None = None
-        workers = metrics.workers
+        workers = around.metrics.workers
         self._active = workers.active.labels(pool="thread")
         self._completions = workers.completions.labels(pool="thread")
         self._seconds = workers.duration.labels(pool="thread")

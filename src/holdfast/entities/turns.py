@@ -86,16 +86,16 @@ class Activation:
         self.activated_at = 0.0
 
     def ref(self, entity: type[Any], entity_id: str) -> Any:
-        return self.hosted.surroundings.ref(entity, entity_id)
+        return self.hosted.reach.ref(entity, entity_id)
 
     def own(self, message: str) -> Any:
-        return self.hosted.surroundings.own(self.address, message)
+        return self.hosted.reach.own(self.address, message)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        return self.hosted.surroundings.transaction()
+        return self.hosted.reach.transaction()
 
     def cancel_timer(self, name: str) -> Coroutine[Any, Any, bool]:
-        return self.hosted.surroundings.cancel_timer(self.address, name)
+        return self.hosted.reach.cancel_timer(self.address, name)
 
     def hold(self, handler: Handler) -> None:
         """Takes the turn for a handler that `admits` let in."""

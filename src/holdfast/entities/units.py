@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from holdfast.errors import FencedOut, PersistenceError
-from holdfast.kit.batching import Closed, GroupCommit
+from holdfast.kit.batching import Closed
 from holdfast.model.message import StateRow
 from holdfast.model.unit import Row, Unit
 from holdfast.ports.commits import CommitItem
 
+from .surroundings import Surroundings
 from .turns import Activation, HandlerTurn
 
 logger = logging.getLogger("holdfast.entities")
@@ -158,10 +159,10 @@ def _nothing(*_: object) -> None:
 class Committer:
     """Puts turns into units and units into the runner's group commit."""
 
-    def __init__(self, group: GroupCommit[CommitItem], freed: Freed, *, unit_messages_max: int) -> None:
-        self._group = group
+    def __init__(self, around: Surroundings, *, freed: Freed) -> None:
+        self._group = around.group
+        self._unit_messages_max = around.settings.unit_messages_max
         self._freed = freed
-        self._unit_messages_max = unit_messages_max
 
     def join(self, turn: HandlerTurn) -> None:
         """The turn has ended; its effects, or at least its reply, wait for a commit."""

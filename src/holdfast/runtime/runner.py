@@ -22,11 +22,12 @@ from holdfast.entities.engine import EntityEngine
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
 from holdfast.entities.stepping import CHECKPOINT
+from holdfast.entities.surroundings import Surroundings as EntitySurroundings
 from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.jobs.definition import Job
 from holdfast.jobs.door import JobDoor
 from holdfast.jobs.engine import JobEngine
-from holdfast.jobs.surroundings import Surroundings
+from holdfast.jobs.surroundings import Surroundings as JobSurroundings
 from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
@@ -94,6 +95,7 @@ class Runner:
 
     async def start(self, *, address: str = "") -> None:
         """Registers, takes up what the store holds, and serves."""
+        self._metrics.own_thread()
         types = tuple(sorted(declared.name for declared in self._entity_types.values()))
         await self._lease.start(address=address, version=VERSION, types=types, group=GROUP)
         self._engine = self._entity_engine()
@@ -181,23 +183,26 @@ class Runner:
 
     def _entity_engine(self) -> EntityEngine:
         return EntityEngine(
-            types=self._entity_types,
-            link=self._link,
-            journal=self._journal,
-            group=self._group,
-            reader=self._store.messages,
-            ids=self._ids,
-            clock=self._clock,
-            rng=self._rng,
-            settings=self._settings.entities,
-            metrics=self._metrics,
-            shard_of=self._shard_of,
-            incarnation=self._lease.runner_id,
-            loop=self.loop,
+            EntitySurroundings(
+                types=self._entity_types,
+                link=self._link,
+                group=self._group,
+                journal=self._journal,
+                reader=self._store.messages,
+                ids=self._ids,
+                clock=self._clock,
+                random=self._rng,
+                wheel=self._wheel,
+                metrics=self._metrics,
+                settings=self._settings.entities,
+                shard_of=self._shard_of,
+                runner_id=self._lease.runner_id,
+                loop=self.loop,
+            )
         )
 
     def _job_engine(self) -> JobEngine:
-        around = Surroundings(
+        around = JobSurroundings(
             commits=self._group,
             journal=self._journal,
             reader=self._store.jobs,

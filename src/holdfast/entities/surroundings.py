@@ -1,0 +1,45 @@
+"""What the engine depends on, given from outside, so that a simulation can give something else."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from holdfast.kit.batching import GroupCommit
+from holdfast.kit.clock import Clock
+from holdfast.kit.deadlines import DeadlineWheel
+from holdfast.kit.ids import IdPool
+from holdfast.metrics import MetricsService
+from holdfast.model.address import Address
+from holdfast.ports.commits import CommitItem
+from holdfast.ports.journal import Journal
+from holdfast.ports.reads import MessageReader
+from holdfast.settings import EntitySettings
+
+from .door import Link
+from .entity_type import EntityType
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """One runner's, for as long as it lives. `clock`'s wall time is the store's, or close to it."""
+
+    types: Mapping[type[Any], EntityType]
+    link: Link
+    group: GroupCommit[CommitItem]
+    """The group commit that all engines of the runner share; it writes to `journal`."""
+    journal: Journal
+    reader: MessageReader
+    ids: IdPool
+    clock: Clock
+    random: Random
+    wheel: DeadlineWheel
+    metrics: MetricsService
+    settings: EntitySettings
+    shard_of: Callable[[Address], int]
+    runner_id: int
+    """This incarnation."""
+    loop: asyncio.AbstractEventLoop

@@ -12,10 +12,10 @@ from holdfast.metrics import MetricsService
 from holdfast.model.ids import JobId, MessageId
 from holdfast.model.job import JobState, Priority
 from holdfast.ports.journal import Transaction
-from holdfast.runtime.app import App
 from holdfast.runtime.declarations import Module
 from holdfast.runtime.node import Node
 from holdfast.settings import Settings
+from holdfast.web.app import App
 
 __all__ = [
     "App",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, ClassVar, TypeVar, cast
 
 from holdfast.entities.door import Link
 from holdfast.entities.entity import Entity
@@ -15,13 +16,15 @@ from holdfast.jobs.definition import Job
 from holdfast.jobs.door import JobDoor
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address, checked_entity_id
+from holdfast.model.health import Check, Health
 from holdfast.settings import Settings
 
 from .blocking import Blocking
-from .config import resolve
+from .config import NodeConfig, resolve
 from .declarations import Declarations, Module
 from .node import Node
 from .opening import open_runner
+from .ops import ServePages, ops_pages
 from .services import ClusterService, JobService
 
 E = TypeVar("E", bound=Entity[Any])
@@ -32,6 +35,8 @@ class App(Declarations):
 
     Making one opens nothing. `async with app.runner():` hosts, `async with app.client():` only talks.
     """
+
+    serve_pages: ClassVar[ServePages | None] = None
 
     def __init__(
         self,
@@ -69,19 +74,30 @@ class App(Declarations):
         """Hosts this App's entities and jobs while the block runs; drains at its end.
 
         `store`: a URL; else HOLDFAST_STORE, pyproject.toml, or `sqlite:///<name>.db`. `http`: HOST:PORT of the
-        operations pages. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
+        operations pages (port 0 takes a free one; `node.http` says where they are), else HOLDFAST_HTTP,
+        pyproject.toml, or none. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
         """
-        config = resolve(self.name, store=store or self._store, http=http)
-        return self._open(
-            lambda: open_runner(
+        return self._host(resolve(self.name, store=store or self._store, http=http))
+
+    @asynccontextmanager
+    async def _host(self, config: NodeConfig) -> AsyncIterator[Node]:
+        async with ops_pages(config, self.serve_pages, metrics=self.metrics, health=self._health) as url:
+            opening = partial(
+                open_runner,
                 config,
                 entity_types=self.entity_types,
                 job_types=self.job_types,
                 link=self._link,
                 settings=self.settings,
                 metrics=self.metrics,
+                http=url,
             )
-        )
+            async with self._open(opening) as node:
+                yield node
+
+    def _health(self) -> Health:
+        node = self._node
+        return Health.of([Check("started", False, "no node is open")]) if node is None else node.health()
 
     @asynccontextmanager
     async def _open(self, opening: Callable[[], Awaitable[Node]]) -> AsyncIterator[Node]:

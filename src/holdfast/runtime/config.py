@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from holdfast.errors import ConfigurationError
 
 STORE_VARIABLE = "HOLDFAST_STORE"
 HTTP_VARIABLE = "HOLDFAST_HTTP"
+HTTP_TOKEN_VARIABLE = "HOLDFAST_HTTP_TOKEN"
+"""Only the environment: arguments show in process lists, and pyproject.toml is in version control."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,8 @@ class NodeConfig:
     store: str
     store_source: str
     http: tuple[str, int] | None = None
+    http_token: str | None = field(default=None, repr=False)
+    """The bearer token that the operations pages ask for; they listen beyond the loopback only with one."""
 
 
 def resolve(app_name: str, *, store: str | None = None, http: str | None = None) -> NodeConfig:
@@ -36,7 +40,12 @@ def resolve(app_name: str, *, store: str | None = None, http: str | None = None)
         (f"sqlite:///{app_name}.db", "default"),
     )
     address, _ = _first((http, "argument"), (os.environ.get(HTTP_VARIABLE), HTTP_VARIABLE), (table.get("http"), ""))
-    return NodeConfig(store=_absolute(chosen), store_source=source, http=host_and_port(address) if address else None)
+    return NodeConfig(
+        store=_absolute(chosen),
+        store_source=source,
+        http=host_and_port(address) if address else None,
+        http_token=os.environ.get(HTTP_TOKEN_VARIABLE),
+    )
 
 
 def host_and_port(text: str) -> tuple[str, int]:

@@ -22,6 +22,11 @@ class Node(Protocol):
     def store_url(self) -> str: ...
 
     @property
+    def http(self) -> str | None:
+        """URL of the operations pages; None where none are served."""
+        ...
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
     @property

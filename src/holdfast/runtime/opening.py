@@ -26,10 +26,14 @@ async def open_runner(
     link: Link,
     settings: Settings,
     metrics: MetricsService,
+    http: str | None = None,
     clock: Clock | None = None,
     rng: random.Random | None = None,
 ) -> Runner:
-    """A runner that serves. Raises StoreUnavailable, SchemaMismatch, ConfigurationError; nothing is left open then."""
+    """A runner that serves; `http` is where its operations pages are.
+
+    Raises StoreUnavailable, SchemaMismatch, ConfigurationError; nothing is left open then.
+    """
     clock = clock or SystemClock()
     store = await open_runner_store(config.store, clock=clock)
     runner = Runner(
@@ -41,6 +45,7 @@ async def open_runner(
         metrics=metrics,
         clock=clock,
         rng=rng or random.Random(),
+        http=http,
     )
     try:
         await runner.start()

@@ -65,8 +65,10 @@ class Runner:
         metrics: MetricsService,
         clock: Clock,
         rng: random.Random,
+        http: str | None = None,
     ) -> None:
         self._store = store
+        self.http = http
         self._entity_types = entity_types
         self._job_types = job_types
         self._link = link

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from holdfast.errors import FencedOut, StoreUnavailable
@@ -102,14 +104,25 @@ async def test_who_never_registered_writes_nothing(place: Place) -> None:
     await store.close()
 
 
-async def test_a_transaction_begun_before_the_reap_is_fenced_out(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
-    await transaction.rollback()
+async def test_a_transaction_of_an_incarnation_that_left_is_fenced_out(store: RunnerStore) -> None:
     await store.membership.leave(1)
     transaction = await store.journal.begin(timeout_s=5)
     with pytest.raises(FencedOut):
         await transaction.commit(unit(STATE))
     assert await store.messages.state(Address("Cart", "c-1")) is None
+
+
+async def test_who_waits_to_commit_while_it_is_reaped_is_fenced_out(store: RunnerStore) -> None:
+    transaction = await store.journal.begin(timeout_s=5)
+    reaping = asyncio.ensure_future(store.membership.register(REGISTRATION))
+    await asyncio.sleep(0)
+    waiting = store.journal.commit([unit(STATE)])
+    assert waiting is not None
+    await transaction.rollback()
+    assert await reaping == 2
+    with pytest.raises(FencedOut):
+        await waiting
+    await commit(store, (STATE,))
 
 
 async def test_a_second_runner_is_refused_until_the_first_is_closed(store: RunnerStore, place: Place) -> None:

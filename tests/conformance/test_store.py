@@ -150,3 +150,11 @@ async def test_writes_beside_the_journal_wait_for_an_open_transaction_too(store:
     assert not any(task.done() for task in waiting[:3])
     await transaction.rollback()
     await asyncio.gather(*waiting)
+
+
+async def test_a_closed_store_commits_no_more(store: RunnerStore) -> None:
+    await store.close()
+    with pytest.raises(PersistenceError):
+        await commit(store, (STATE,))
+    with pytest.raises(PersistenceError):
+        await store.inbox.leave([(5, 3, InboxKind.JOB, b"five")])

@@ -57,10 +57,9 @@ WRITE_ORDER: tuple[type[Row], ...] = (
     StartRecord,
     EndStart,
 )
-"""The order in which a store applies the rows of a batch.
+"""The order in which a store applies the rows of a unit: what takes a row away, and so frees its name or key, is first.
 
-What takes a row away comes first: it frees a name or a key, and a guard can then only fail where in the order of the
-units it would have passed (and is tried again in that order), never the other way round.
+Units of a batch count one after another. A store may group their rows by type where that can't make a difference.
 """
 
 

@@ -96,7 +96,8 @@ class InboxWriter(Protocol):
     async def leave(self, rows: Sequence[tuple[int, int, InboxKind, bytes]]) -> None:
         """Leaves (id, shard, kind, body) for the shards' owner, durable on return.
 
-        Raises PersistenceError when the store stays busy beyond its bounded wait; nothing was written then.
+        Raises PersistenceError when the store stays busy beyond its bounded wait, and Conflict when an id is there
+        already (of an earlier try, say); nothing was written then.
         """
         ...
 

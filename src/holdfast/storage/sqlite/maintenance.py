@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from .reads import Reader
 from .session import WriteSession
 
 _SLICE = 1000
-_SLICES_MAX = 50
+_SLICES_MAX = 10
 
 Tally = Counter[tuple[str, str, int, str]]
 Count = Callable[[Tally, Sequence[Any]], None]
@@ -25,57 +24,55 @@ Count = Callable[[Tally, Sequence[Any]], None]
 class SqliteMaintenance:
     """`Maintenance` on one file."""
 
-    def __init__(self, session: WriteSession, reader: Reader) -> None:
+    def __init__(self, session: WriteSession) -> None:
         self._session = session
-        self._done = _Sweep(reader, "prune_done_scan", "prune_done_delete", _count_done)
-        self._archive = _Sweep(reader, "prune_archive_scan", "prune_archive_delete", _count_archived)
+        self._done = _Sweep("prune_done_scan", "prune_done_delete", _count_done)
+        self._archive = _Sweep("prune_archive_scan", "prune_archive_delete", _count_archived)
 
     async def prune(self, *, finished_before: int, limit: int) -> int:
         pruned = 0
         for sweep in (self._done, self._archive):
-            ids, tally = sweep.look(finished_before, limit)
-            if ids:
-                pruned += await self._session.write(partial(sweep.take, ids, tally))
+            pruned += await self._session.write(partial(sweep.prune, finished_before, limit))
         return pruned
 
 
 class _Sweep:
     """One table's scan, and the id it has come to."""
 
-    def __init__(self, reader: Reader, scan: str, delete: str, count: Count) -> None:
-        self._reader = reader
+    def __init__(self, scan: str, delete: str, count: Count) -> None:
         self._scan = scan
         self._delete = delete
         self._count = count
         self._after = 0
 
-    def look(self, before: int, limit: int) -> tuple[list[int], Tally]:
-        """Up to `limit` ids that may go, and what they count for."""
-        ids: list[int] = []
-        tally: Tally = Counter()
-        for _ in range(_SLICES_MAX):
-            wanted = {"before": before, "after": self._after, "slice": _SLICE}
-            rows = self._reader.rows(self._scan, wanted)
-            for number, too_young, may_go, *facts in rows:
-                if too_young or len(ids) >= limit:
-                    self._after = 0 if too_young else self._after
-                    return ids, tally
-                if may_go:
-                    ids.append(number)
-                    self._count(tally, facts)
-                self._after = number
-            if len(rows) < wanted["slice"]:
-                self._after = 0
-                break
-        return ids, tally
-
-    def take(self, ids: list[int], tally: Tally, run: Callable[..., list[Any]]) -> int:
-        """Deletes the rows and keeps their counts, in one transaction."""
+    def prune(self, before: int, limit: int, run: Callable[..., list[Any]]) -> int:
+        """Deletes up to `limit` rows and keeps their counts, in one transaction."""
+        ids, tally, self._after = self._look(before, limit, run)
         for number in ids:
             run(self._delete, (number,))
         for key, count in tally.items():
             run("prune_tally", (*key, count))
         return len(ids)
+
+    def _look(self, before: int, limit: int, run: Callable[..., list[Any]]) -> tuple[list[int], Tally, int]:
+        """Up to `limit` ids that may go, what they count for, and where to look next; 0 is the beginning."""
+        ids: list[int] = []
+        tally: Tally = Counter()
+        after = self._after
+        for _ in range(_SLICES_MAX):
+            rows = run(self._scan, {"before": before, "after": after, "slice": _SLICE})
+            for number, too_young, may_go, *facts in rows:
+                if too_young:
+                    return ids, tally, 0
+                if len(ids) >= limit:
+                    return ids, tally, after
+                if may_go:
+                    ids.append(number)
+                    self._count(tally, facts)
+                after = number
+            if len(rows) < _SLICE:
+                return ids, tally, 0
+        return ids, tally, after
 
 
 def _count_done(tally: Tally, facts: Sequence[Any]) -> None:

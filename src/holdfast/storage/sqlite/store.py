@@ -138,14 +138,16 @@ class SqliteRunnerStore(_Opened):
         session = WriteSession(writing, self.sql, options.clock)
         self.journal = SqliteJournal(session, self._open_interactive)
         self.membership = SqliteMembership(session, self.reader)
-        self.maintenance = SqliteMaintenance(session, self.reader)
+        self.maintenance = SqliteMaintenance(session)
         self.ids = RunnerIds(session)
         self.inbox = RunnerInbox(session)
         self._seen = data_version(writing)
 
     def _open_interactive(self) -> InteractiveConnection:
         if self._interactive is None:
-            self._interactive = InteractiveConnection(self.options.connect_patiently(), self.sql)
+            connection = self.options.connect_patiently()
+            connection.execute("PRAGMA foreign_keys = ON")  # for the user's tables, as on PostgreSQL; ours have none
+            self._interactive = InteractiveConnection(connection, self.sql)
             self.on_close(self._interactive.close)
         return self._interactive
 

@@ -103,6 +103,14 @@ async def test_a_statement_may_not_break_the_transaction_or_our_tables(store: Ru
     assert await orders(store) == ["apple"]
 
 
+async def test_foreign_keys_of_the_users_tables_hold(store: RunnerStore) -> None:
+    transaction = await store.journal.begin(timeout_s=5)
+    await transaction.execute("CREATE TABLE line (order_id INTEGER NOT NULL REFERENCES orders (id))")
+    with pytest.raises(apsw.ConstraintError):
+        await transaction.execute("INSERT INTO line VALUES (99)")
+    await transaction.rollback()
+
+
 async def test_savepoints_are_the_users_to_use(store: RunnerStore) -> None:
     transaction = await store.journal.begin(timeout_s=5)
     for statement in ("SAVEPOINT s", "INSERT INTO orders (sku) VALUES ('apple')", "ROLLBACK TO s", "RELEASE s"):

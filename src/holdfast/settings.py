@@ -105,7 +105,7 @@ class TransportSettings:
     unsent_bytes_max: int = 8 * 1024 * 1024
     """Bytes a slow reader may leave unread before new calls to it and from it are refused with `MailboxFull`."""
     unsent_bytes_limit: int = 64 * 1024 * 1024
-    """Bytes a slow reader may leave unread before its connection is ended; bounds memory whatever is answered."""
+    """Bytes a slow reader may leave unread, for longer than a heartbeat, before its connection is ended."""
     stream_credit: int = 16
     """Items of a stream that may be under way; enough to hide the round trip, few enough to stop early."""
     heartbeat: float = 2.0

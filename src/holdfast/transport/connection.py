@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import assert_never
 
 from holdfast.errors import MailboxFull, MalformedMessage, RunnerUnavailable, SerializationError
@@ -43,7 +42,10 @@ log = logging.getLogger(__name__)
 
 
 class Connection:
-    """Implements the port `Peer` over one line. `gate` is None on the side that connects."""
+    """Implements the port `Peer` over one line. `gate` is None on the side that connects.
+
+    While the line exists the connection stands in `register`, where there is one.
+    """
 
     def __init__(
         self,
@@ -52,15 +54,15 @@ class Connection:
         inbound: Inbound,
         settings: TransportSettings,
         gate: Gate | None = None,
-        on_gone: Callable[[Connection], object] | None = None,
+        register: set[Connection] | None = None,
     ) -> None:
         self._inbound = inbound
         self._going: str | None = None
         self._consumed: dict[int, IncomingStream] = {}
         self._produced: dict[int, OutgoingStream] = {}
         self._calls = PendingCalls(asyncio.get_running_loop(), window=settings.window, abandon=self._abandon)
-        gone = None if on_gone is None else lambda: on_gone(self)
-        self.line = Line(self, identity=identity, settings=settings, gate=gate, on_gone=gone)
+        self._register = register
+        self.line = Line(self, identity=identity, settings=settings, gate=gate)
 
     @property
     def identity(self) -> Identity:
@@ -112,6 +114,14 @@ class Connection:
         await self.line.closed()
 
     # What the line calls.
+
+    def on_made(self) -> None:
+        if self._register is not None:
+            self._register.add(self)
+
+    def on_gone(self) -> None:
+        if self._register is not None:
+            self._register.discard(self)
 
     def on_batch(self, batch: list[Envelope]) -> None:
         """Settles what answers us and hands over what the peer asks, up to the first thing that makes no sense."""

@@ -3,8 +3,10 @@
 Whatever is put on the line during one pass of the event loop leaves as one frame when the pass is over. What arrives
 is handed on in the batches it arrived in.
 
-What a slow reader leaves unread is bounded: past `unsent_bytes_max` the line is `choked`, past `unsent_bytes_limit`
-it is ended. Reading is never paused, since two sides that each wait for the other to read would wait for ever.
+What a slow reader leaves unread is bounded: past `unsent_bytes_max` the line is `choked`, so that no new calls are
+taken from it or made to it; past `unsent_bytes_limit`, and choked for longer than a heartbeat, it is ended: a burst of
+large answers to a peer that does read is no reason. Reading is never paused, since two sides that each wait for the
+other to read would wait for ever.
 
 A peer that has been silent for a while is asked for a sign of life, and given up after a number of such rounds.
 Rounds are counted, not clock time, so that a pause of our own event loop is not held against the peer.
@@ -59,6 +61,14 @@ class User(Protocol):
         """The line has ended; called once."""
         ...
 
+    def on_made(self) -> None:
+        """There is a line, not yet greeted. Never called where not even TLS came about."""
+        ...
+
+    def on_gone(self) -> None:
+        """Nothing is left of a line that was made."""
+        ...
+
 
 class Line(asyncio.Protocol):
     """One end of a line. `gate` is None on the side that connects."""
@@ -70,14 +80,12 @@ class Line(asyncio.Protocol):
         identity: Identity,
         settings: TransportSettings,
         gate: Gate | None,
-        on_gone: Callable[[], object] | None = None,
     ) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._user = user
         self._own = identity
         self._settings = settings
         self._gate = gate
-        self._on_gone = on_gone
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._out: list[Envelope] = []
@@ -89,6 +97,7 @@ class Line(asyncio.Protocol):
         self._gone: asyncio.Future[None] = loop.create_future()
         self.phase = Phase.GREETING
         self.choked = False
+        self._choked_at = 0.0
         self.why = "the handshake is not over"
         self.peer = Identity("")
 
@@ -150,6 +159,7 @@ class Line(asyncio.Protocol):
         unsent = self._settings.unsent_bytes_max
         transport.set_write_buffer_limits(high=unsent, low=unsent // 2)
         self._set_timer(self._settings.handshake_timeout, self._greeting_took_too_long)
+        self._user.on_made()
         if self._gate is None:
             self._write([greeting(self._own)])
 
@@ -162,6 +172,7 @@ class Line(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.choked = True
+        self._choked_at = self._loop.time()
 
     def resume_writing(self) -> None:
         self.choked = False
@@ -171,8 +182,7 @@ class Line(asyncio.Protocol):
         self._cancel_timer()
         if not self._gone.done():
             self._gone.set_result(None)
-        if self._on_gone is not None:
-            self._on_gone()
+        self._user.on_gone()
 
     # The handshake.
 
@@ -240,13 +250,21 @@ class Line(asyncio.Protocol):
             self._transport.write(data)
         for refused in unsendable:
             self._user.on_unsendable(refused)
-        if self.choked and self._transport.get_write_buffer_size() > self._settings.unsent_bytes_limit:
-            self.break_off(f"the peer left more than {self._settings.unsent_bytes_limit} bytes unread")
+        if self.choked:
+            self._check_unread()
+
+    def _check_unread(self) -> None:
+        assert self._transport is not None
+        limit, patience_s = self._settings.unsent_bytes_limit, self._settings.heartbeat
+        if self._transport.get_write_buffer_size() > limit and self._loop.time() - self._choked_at > patience_s:
+            self.break_off(f"the peer left more than {limit} bytes unread")
 
     # Life and end.
 
     def _beat(self) -> None:
         self._set_timer(self._settings.heartbeat, self._beat)
+        if self.choked:
+            self._check_unread()
         last_round, self._round_at = self._round_at, self._loop.time()
         if self._heard_at >= last_round:
             self._silent_rounds = 0

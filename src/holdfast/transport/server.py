@@ -26,7 +26,7 @@ class Reception:
     def __init__(self, *, identity: Identity, inbound: Inbound, settings: TransportSettings) -> None:
         self._identity = identity
         self._inbound = inbound
-        self._settings = settings
+        self.settings = settings
         self._connections: set[Connection] = set()
         self._going: str | None = None
 
@@ -35,15 +35,13 @@ class Reception:
         return [connection for connection in self._connections if connection.open]
 
     def receive(self) -> Connection:
-        connection = Connection(
+        return Connection(
             identity=self._identity,
             inbound=self._inbound,
-            settings=self._settings,
+            settings=self.settings,
             gate=self._gate,
-            on_gone=self._connections.discard,
+            register=self._connections,
         )
-        self._connections.add(connection)
-        return connection
 
     def receive_line(self) -> Line:
         """The same for asyncio, which talks to the line."""
@@ -66,9 +64,9 @@ class Reception:
     def _gate(self) -> Refusal | None:
         if self._going is not None:
             return Refusal(RefusalKind.BUSY, f"this side is going away: {self._going}")
-        if len(self._connections) > self._settings.connections_max:
+        if len(self._connections) > self.settings.connections_max:
             return Refusal(
-                RefusalKind.BUSY, f"{self._settings.connections_max} connections are open, which is the limit"
+                RefusalKind.BUSY, f"{self.settings.connections_max} connections are open, which is the limit"
             )
         return None
 
@@ -120,7 +118,11 @@ async def listen_tcp(
         raise ConfigurationError(f"{address} can be reached from other machines: give it TLS and a token")
     try:
         server = await asyncio.get_running_loop().create_server(
-            reception.receive_line, address.host, address.port, ssl=tls
+            reception.receive_line,
+            address.host,
+            address.port,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else reception.settings.handshake_timeout,
         )
     except OSError as error:
         raise ConfigurationError(f"can't listen on {address}: {error}") from error

@@ -8,11 +8,12 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import pytest
@@ -223,13 +224,13 @@ async def test_a_silent_stranger_is_hung_up_on(path: str) -> None:
 
 async def test_a_reader_that_does_not_read_is_refused_then_cut_off(path: str, answering: Answering) -> None:
     """What it leaves unread is bounded: first its calls are turned back, and in the end the line."""
-    settings = TransportSettings(unsent_bytes_max=1024 * 1024, unsent_bytes_limit=4 * 1024 * 1024)
+    settings = TransportSettings(unsent_bytes_max=1024 * 1024, unsent_bytes_limit=4 * 1024 * 1024, heartbeat=0.05)
     listening = await SocketNetwork(settings).listen(f"unix:{path}", identity=IDENTITY, inbound=answering)
     async with stranger(listening.address) as (_, writer):
         writer.write(HELLO)
         await until(lambda: listening.peers)
         (peer,) = listening.peers
-        writer.write(encode([call("large")] * 20)[0])
+        writer.write(encode([call("large")] * 8)[0])
         await until(lambda: peer.line.choked)
         with pytest.raises(MailboxFull):
             peer.call(call())
@@ -239,7 +240,8 @@ async def test_a_reader_that_does_not_read_is_refused_then_cut_off(path: str, an
         assert len(answering.asked) == asked and peer.open
         for _ in range(20):  # answers to what was asked before
             peer.send(Result(1, bytes(256 * 1024)))
-            await asyncio.sleep(0)
+        peer.line.flush()
+        assert peer.open
         await until(lambda: answering.lost)
     await listening.close()
 
@@ -359,3 +361,31 @@ async def test_a_port_others_can_reach_needs_tls_and_a_token(address: str) -> No
 async def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError):
         await SocketNetwork().connect(address, identity=IDENTITY, inbound=Answering())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_tls_lets_in_who_trusts_and_has_the_token(run: Callable[[Coroutine[None, None, None]], None]) -> None:
+    """The certificate is for tests only: made for `localhost`, signed by itself, valid for a century."""
+    certificate = Path(__file__).with_name("localhost.pem")
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_tls.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    identity = IDENTITY._replace(token="secret")
+
+    async def main() -> None:
+        listening = await SocketNetwork(server_tls=server_tls).listen(
+            "tcp:0.0.0.0:0", identity=identity, inbound=Answering()
+        )
+        address = f"tcp:localhost:{listening.address.rpartition(':')[2]}"
+        peer = await SocketNetwork(client_tls=trusting).connect(address, identity=identity, inbound=Answering())
+        payload = os.urandom(1024 * 1024)
+        assert (await peer.call(call(payload=payload))).payload == payload  # type: ignore[union-attr]
+        await leave(peer)
+        with pytest.raises(ConfigurationError, match="token"):
+            await SocketNetwork(client_tls=trusting).connect(address, identity=IDENTITY, inbound=Answering())
+        with pytest.raises(RunnerUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            distrusting = SocketNetwork(client_tls=ssl.create_default_context())
+            await distrusting.connect(address, identity=identity, inbound=Answering())
+        await listening.close()
+
+    run(main())

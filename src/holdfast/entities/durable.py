@@ -8,6 +8,7 @@ disk first, always: a `send` is acknowledged by the commit that stores the messa
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
@@ -121,11 +122,8 @@ class DurableTurn(HandlerTurn):
         self._rules = rules
         self._storing: RowsItem | None = None
 
-    @property
-    def quick(self) -> bool:
-        return False
-
     def starting(self) -> None:
+        self.started_at = perf_counter()
         self.deliveries += 1
         if self.deliveries > 1:
             self.activation.hosted.redeliveries.inc()

@@ -43,6 +43,8 @@ class Handler:
         "name",
         "observe",
         "options",
+        "passing",
+        "shapes",
         "readonly",
         "signature",
         "writes",
@@ -60,6 +62,8 @@ class Handler:
         self.errors = {error.__name__: error for error in options.errors}
         label = f"{owner.__name__}.{attribute}"
         self.signature = _signature(label, function, stream=options.stream)
+        self.passing = self.signature.result.passing
+        self.shapes = self.signature.shapes
         self.dedupe_position = _position_of(label, options.dedupe, self.signature)
 
 

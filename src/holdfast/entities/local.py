@@ -88,12 +88,23 @@ class LocalDoor:
             caller = current_turn.get()
             if caller is not None:
                 refuse_circle(caller, address)
-            arguments = handler.signature.cross(args, kwargs)
+            if not kwargs and tuple(map(type, args)) in handler.shapes:
+                arguments = args
+            else:
+                arguments = handler.signature.cross(args, kwargs)
             timeout = options.timeout or self._call_timeout
             activation = self._live.get(address)
-            if activation is not None and activation.ready and activation.admits(handler):
+            if (
+                activation is not None
+                and activation.holders == 0
+                and activation.waiting is None
+                and activation.instance is not None
+                and activation.flying is None
+                and (activation.open is None or not activation.open.full)
+            ):
                 turn = HandlerTurn(activation, handler, arguments, caller, timeout)
-                activation.holders = WRITER if handler.writes else activation.holders + 1
+                activation.holders = WRITER if handler.writes else 1
+                turn.started_at = started
                 rest = self._runner.start(turn)
                 if rest is not None:
                     await rest

@@ -57,7 +57,6 @@ class TurnRunner:
         one this is called in, where it is not the waiting task's own.
         """
         activation, handler = turn.activation, turn.handler
-        turn.started_at = perf_counter()
         if not handler.is_async:
             return self._start_sync(turn)
         coroutine = handler.function(activation.instance, *turn.arguments)
@@ -65,14 +64,42 @@ class TurnRunner:
         try:
             awaited = coroutine.send(None)
         except StopIteration as stop:
-            self._returned(turn, stop.value)
+            value = stop.value
+            if (
+                activation.stateless
+                and turn.rows is None
+                and activation.open is None
+                and activation.flying is None
+                and type(value) in handler.passing
+                and type(turn) is HandlerTurn
+            ):
+                self._end_plain(turn, value)
+                return None
+            self._returned(turn, value)
         except Exception as error:
             self._raised(turn, error)
+        except BaseException as error:
+            self._cancelled(turn, error)
+            raise
         else:
             return self._rest(turn, Suspended(turn, coroutine, awaited, context))
         finally:
             current_turn.reset(token)
         return None if turn.transaction is None else self._end_with_transaction(turn)
+
+    def _end_plain(self, turn: HandlerTurn, value: Any) -> None:
+        """The end of what most volatile messages are: nothing to encode, nothing to write, nothing to wait for."""
+        activation = turn.activation
+        turn.outcome, turn.ending = value, Ending.VALUE
+        turn.ended = turn.settled = activation.touched = True
+        activation.holders = 0 if activation.holders == WRITER else activation.holders - 1
+        if activation.waiting is not None:
+            self._freed(activation)
+        seconds = perf_counter() - turn.started_at
+        turn.handler.observe(seconds)
+        activation.hosted.received.succeeded(seconds)
+        if turn.waiter is not None:
+            turn.wake()
 
     def _start_sync(self, turn: HandlerTurn) -> Coroutine[Any, Any, None] | None:
         if turn.handler.options.executor == "thread":
@@ -92,10 +119,8 @@ class TurnRunner:
         try:
             value = await self._in_time(turn, rest)
         except asyncio.CancelledError as error:
-            turn.outcome = error
-            if turn.transaction is None:
-                self._end(turn)
-            else:
+            self._cancelled(turn, error)
+            if turn.transaction is not None:
                 await asyncio.shield(self._end_with_transaction(turn))
             raise
         except Exception as error:
@@ -139,38 +164,24 @@ class TurnRunner:
             raise
 
     def _returned(self, turn: HandlerTurn, value: Any) -> None:
-        result = turn.handler.signature.result
-        if type(value) not in result.passing:
-            try:
-                value = result.cross(value)
-            except SerializationError as error:
-                turn.outcome = error
-                if turn.transaction is None:
-                    self._end(turn)
-                return
-        turn.outcome = value
-        turn.ending = Ending.VALUE
-        if turn.quick:
-            self._end_quick(turn)
-        elif turn.transaction is None:
+        try:
+            turn.outcome = turn.handler.signature.result.cross(value)
+        except SerializationError as error:
+            turn.outcome = error
+        else:
+            turn.ending = Ending.VALUE
+        if turn.transaction is None:
             self._end(turn)
-
-    def _end_quick(self, turn: HandlerTurn) -> None:
-        """`_end` for what most volatile messages are: nothing to write, and nothing to wait for."""
-        turn.ended = turn.settled = True
-        activation = turn.activation
-        activation.touched = True
-        seconds = perf_counter() - turn.started_at
-        turn.handler.observe(seconds)
-        activation.hosted.received.succeeded(seconds)
-        if turn.waiter is not None:
-            turn.wake()
-        self._release(activation)
 
     def _release(self, activation: Activation) -> None:
         activation.holders = 0 if activation.holders == WRITER else activation.holders - 1
         if activation.waiting or activation.dropped:
             self._freed(activation)
+
+    def _cancelled(self, turn: HandlerTurn, error: BaseException) -> None:
+        turn.outcome = error
+        if turn.transaction is None:
+            self._end(turn)
 
     def _raised(self, turn: HandlerTurn, error: Exception) -> None:
         if isinstance(error, turn.handler.options.errors):
@@ -287,11 +298,10 @@ class Bursts:
                 turn = self._ready.popleft()
                 turn.starting()
                 context = copy_context()
-                rest = context.run(self._start, turn, context)
-                if rest is None:
-                    continue
                 try:
-                    await rest
+                    rest = context.run(self._start, turn, context)
+                    if rest is not None:
+                        await rest
                 except asyncio.CancelledError:
                     if not turn.ended or me is None:
                         raise

@@ -57,6 +57,7 @@ class Activation:
         "open",
         "overflow",
         "shard",
+        "stateless",
         "streams",
         "suspended",
         "touched",
@@ -68,6 +69,7 @@ class Activation:
         self.hosted = hosted
         self.address = address
         self.shard = shard
+        self.stateless = hosted.stateless
         self.instance: Entity[Any] | None = None
         self.encoded: bytes | None = None
         self.version = 0
@@ -106,11 +108,6 @@ class Activation:
         if self.holders:
             return handler.readonly and self.holders > 0 and self.flying is None
         return self.flying is None and (self.open is None or not self.open.full)
-
-    @property
-    def ready(self) -> bool:
-        """Live, and nobody waits."""
-        return self.waiting is None and self.instance is not None
 
     @property
     def queued(self) -> int:
@@ -188,7 +185,8 @@ class HandlerTurn:
 
     def starting(self) -> None:
         """A burst is about to run the handler: the time spent waiting counts against the deadline."""
-        waited = perf_counter() - self.queued_at
+        self.started_at = perf_counter()
+        waited = self.started_at - self.queued_at
         self.activation.hosted.wait_seconds.observe(waited)
         self.timeout -= waited
 
@@ -216,18 +214,6 @@ class HandlerTurn:
         """Lets the caller that waits go on."""
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
-
-    @property
-    def quick(self) -> bool:
-        """Nothing to write, and no commit to wait for."""
-        activation = self.activation
-        return (
-            self.rows is None
-            and activation.hosted.stateless
-            and activation.open is None
-            and activation.flying is None
-            and self.transaction is None
-        )
 
     def commit_failed(self, error: BaseException) -> None:
         """The commit of its effects surely failed: nothing of them was written."""

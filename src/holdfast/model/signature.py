@@ -76,7 +76,7 @@ class ValueCodec:
 class Signature:
     """Codec of a handler's arguments and result."""
 
-    __slots__ = ("_arguments", "_defaults", "_names", "_passing", "_positional", "_shapes", "name", "result")
+    __slots__ = ("_arguments", "_defaults", "_names", "_passing", "_positional", "name", "result", "shapes")
 
     def __init__(self, name: str, parameters: Mapping[str, tuple[Any, Any]], positional: int, result: Any) -> None:
         """`parameters`: name -> (type, default or `inspect.Parameter.empty`); `result`: the declared return type."""
@@ -85,7 +85,7 @@ class Signature:
         self._positional = positional
         self._defaults = tuple(default for _, default in parameters.values())
         self._passing = tuple(_passing_types(hint) for hint, _ in parameters.values())
-        self._shapes: set[tuple[type, ...]] = set()
+        self.shapes: set[tuple[type, ...]] = set()
         for parameter, (hint, _) in parameters.items():
             _check_encodable(hint, f"{name}({parameter}=...)")
         hints = tuple(hint for hint, _ in parameters.values())
@@ -121,7 +121,7 @@ class Signature:
 
     def cross(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Arguments as the handler gets them in the same process. Raises MalformedMessage."""
-        if not kwargs and tuple(map(type, args)) in self._shapes:
+        if not kwargs and tuple(map(type, args)) in self.shapes:
             return args
         values = self.bind(args, kwargs)
         return values if self._passes(values) else self.decode(self._encode(values))
@@ -137,12 +137,12 @@ class Signature:
     def _passes(self, values: tuple[Any, ...]) -> bool:
         """Whether every value is an immutable scalar of its declared type; remembers shapes it has seen pass."""
         shape = tuple(map(type, values))
-        if shape in self._shapes:
+        if shape in self.shapes:
             return True
         if not all(kind in passing for kind, passing in zip(shape, self._passing, strict=True)):
             return False
-        if len(shape) <= self._positional and len(self._shapes) < _SHAPES_MAX:
-            self._shapes.add(shape)
+        if len(shape) <= self._positional and len(self.shapes) < _SHAPES_MAX:
+            self.shapes.add(shape)
         return True
 
     def _encode(self, values: tuple[Any, ...]) -> bytes:

@@ -1,0 +1,134 @@
+"""How fast is a local volatile request/reply, and what do all its metrics cost?
+
+64 callers in flight over 1,000 entities without stored state, whose handler changes an attribute; arguments and results
+cross the codec, every metric is on. Beside it, in the same run: a bare asyncio mailbox (a task and a queue for each of
+100 entities), the same calls with the metrics' observations replaced by nothing, and one caller alone for the latency.
+Figures are per second of CPU time of this process, so that neighbours on a shared machine count less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+from holdfast import App, Entity, message
+
+from report import Report, arguments
+
+CALLS = 100_000
+IN_FLIGHT = 64
+ENTITIES = 1_000
+
+app = App("volatile")
+
+
+@app.entity
+class Counter(Entity[None]):
+    def __init__(self) -> None:
+        self.value = 0
+
+    @message
+    async def add(self, by: int) -> int:
+        self.value += by
+        return self.value
+
+
+async def main() -> None:
+    options = arguments(__doc__)
+    report = Report("local volatile request/reply, 64 in flight, 1,000 entities, all metrics on")
+    with tempfile.TemporaryDirectory(dir=options.store_dir) as folder:
+        async with app.runner(store=f"sqlite:///{folder}/bench.db"):
+            calls = [app.ref(Counter, f"c{number}").add for number in range(ENTITIES)]
+            bare, full, silent, latency = [], [], [], []
+            for run in range(options.runs + 1):
+                measured = await bare_mailbox(), await throughput(calls), await without_metrics(calls)
+                alone = await p50_alone_us(calls)
+                if run:
+                    for figures, value in zip((bare, full, silent), measured, strict=True):
+                        figures.append(value)
+                    latency.append(alone)
+    report.add("bare asyncio mailbox", "/s", bare, note="queue + task per entity, 100 entities")
+    report.add("entities, all metrics on", "/s", full, must=150_000, aim=200_000)
+    report.add("entities, metrics observe nothing", "/s", silent)
+    ratios = [ours / theirs for ours, theirs in zip(full, bare, strict=True)]
+    report.add("ratio to the bare mailbox of the same run", "x", ratios)
+    costs = [(1 - on / off) * 100 for on, off in zip(full, silent, strict=True)]
+    report.add("cost of all metrics", "%", costs, must=10, aim=10)
+    report.add("p50 with one caller", "us", latency, must=20, aim=20)
+    report.show(as_json=options.json)
+
+
+async def throughput(calls: list[Callable[[int], Awaitable[int]]]) -> float:
+    turns = iter(range(CALLS))
+
+    async def caller() -> None:
+        for turn in turns:
+            await calls[turn * 7919 % ENTITIES](1)
+
+    return await per_cpu_second(caller)
+
+
+async def per_cpu_second(caller: Callable[[], Awaitable[None]]) -> float:
+    began = time.process_time()
+    await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
+    return CALLS / (time.process_time() - began)
+
+
+async def without_metrics(calls: list[Callable[[int], Awaitable[int]]]) -> float:
+    """The same calls with every observation of their path replaced by one that does nothing."""
+    handler = app.entity_types[Counter].handlers["add"]
+    hosted = app.ref(Counter, "c0")._link.door._manager.hosted["Counter"]
+    kept = handler.observe, hosted.received.succeeded, hosted.sent.succeeded
+    handler.observe = hosted.received.succeeded = hosted.sent.succeeded = nothing
+    try:
+        return await throughput(calls)
+    finally:
+        handler.observe, hosted.received.succeeded, hosted.sent.succeeded = kept
+
+
+def nothing(_seconds: float) -> None:
+    pass
+
+
+async def p50_alone_us(calls: list[Callable[[int], Awaitable[int]]]) -> float:
+    taken = []
+    for turn in range(5_000):
+        began = time.perf_counter()
+        await calls[turn % ENTITIES](1)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1e6
+
+
+async def bare_mailbox() -> float:
+    queues: list[asyncio.Queue[tuple[asyncio.Future[int], int]]] = [asyncio.Queue() for _ in range(100)]
+
+    async def entity(queue: asyncio.Queue[Any]) -> None:
+        value = 0
+        while True:
+            reply, by = await queue.get()
+            value += by
+            reply.set_result(value)
+
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(entity(queue)) for queue in queues]
+    turns = iter(range(CALLS))
+
+    async def caller() -> None:
+        for turn in turns:
+            reply: asyncio.Future[int] = loop.create_future()
+            queues[turn * 7919 % 100].put_nowait((reply, 1))
+            await reply
+
+    figure = await per_cpu_second(caller)
+    for task in tasks:
+        task.cancel()
+    return figure
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

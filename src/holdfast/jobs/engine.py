@@ -171,6 +171,7 @@ class JobEngine:
         """Ends everything without a word to the store: another incarnation has taken over, or the store is gone."""
         self._stopped = True
         self._dispatcher.paused = True
+        self._loop_slots.close()
         self._thread_slots.close()
         await self._gauges.stop()
         await self._tasks.stop()

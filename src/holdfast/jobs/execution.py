@@ -54,12 +54,17 @@ class LoopSlots:
         self._started: deque[Attempt] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._tasks = 0
+        self._closing = False
 
     def run(self, attempt: Attempt) -> None:
         """Takes an attempt whose start record is on disk; there are never more than there are slots."""
         self._started.append(attempt)
         if len(self._started) == 1:
             self._call_slot()
+
+    def close(self) -> None:
+        """From here on a slot that is cancelled ends, and its attempt has no end."""
+        self._closing = True
 
     def _call_slot(self) -> None:
         while self._idle:
@@ -78,9 +83,11 @@ class LoopSlots:
             while self._started:
                 attempt = self._started.popleft()
                 rest = self._begin(attempt)
-                if rest is not None:
-                    await self._finish(attempt, rest)
+                serves_on = rest is None or await self._finish(attempt, rest)
                 self._freed()
+                if not serves_on:
+                    self._tasks -= 1
+                    return
             idle: asyncio.Future[None] = loop.create_future()
             self._idle.append(idle)
             await idle
@@ -112,8 +119,12 @@ class LoopSlots:
         self._over(attempt, self._returned(attempt, value))
         return None
 
-    async def _finish(self, attempt: Attempt, rest: Rest) -> None:
-        """Waits with the handler until it ends."""
+    async def _finish(self, attempt: Attempt, rest: Rest) -> bool:
+        """Waits with the handler until it ends; False where it had its own task, the slot's, cancelled.
+
+        Such a slot ends and another takes its place: the cancel may have come from a loop that is shutting down, which
+        waits for the tasks it cancelled.
+        """
         task = asyncio.current_task()
         assert task is not None
         if self._started:
@@ -125,17 +136,19 @@ class LoopSlots:
         try:
             end: AttemptEnd = self._returned(attempt, await rest)
         except asyncio.CancelledError as error:
-            if attempt.why is None and task.cancelling():
-                raise  # from outside: the slot itself is to end, and the start record says what was under way
+            if self._closing:
+                raise  # the start record says what was under way
             end = Raised(error) if attempt.why is None else interruption_end(attempt)
         except Exception as error:
             end = Raised(error) if attempt.why is None else interruption_end(attempt)
         finally:
             attempt.task = None
             deadline.cancel()
+        cancelled_itself = attempt.why is None and task.cancelling() > 0
         while task.cancelling():
             task.uncancel()
         self._over(attempt, end)
+        return not cancelled_itself
 
     def _over(self, attempt: Attempt, end: AttemptEnd) -> None:
         attempt.seconds = self._clock.monotonic() - attempt.began

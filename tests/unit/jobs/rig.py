@@ -29,6 +29,7 @@ from holdfast.testing.loop import LoopClock, run
 P = ParamSpec("P")
 
 SHARDS = 8
+DAY_S = 24 * 3600.0
 
 
 class Rig:
@@ -122,7 +123,8 @@ def simulated(
             async with AsyncExitStack() as closing:
                 rig = Rig()
                 closing.push_async_callback(_closed, rig)
-                await test(rig, *args, **kwargs)
+                async with asyncio.timeout(DAY_S):  # virtual: a test that waits for ever fails soon
+                    await test(rig, *args, **kwargs)
 
         run(main())
 

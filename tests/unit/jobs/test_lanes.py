@@ -1,0 +1,65 @@
+"""Who comes next: shares of the priorities, order inside one, nothing left idle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from holdfast.jobs.attempt import Held, Phase
+from holdfast.jobs.lanes import ROUND, LaneQueue
+from holdfast.model.job import JobRow
+
+
+def held(job: int, priority: int) -> Held:
+    row = JobRow(job, 0, "t", priority, b"", b"", None, None, 1, 1, 0, 0, 0, 0, None, 0, 1, None, None)
+    nothing: Any = None
+    return Held(row, nothing, nothing, Phase.WAITING)
+
+
+def filled(**queued: int) -> LaneQueue:
+    lane = LaneQueue(100)
+    for priority, count in enumerate(queued.get(name, 0) for name in ("critical", "high", "normal", "low")):
+        for number in range(count):
+            lane.append(held(priority * 1000 + number, priority))
+    return lane
+
+
+def test_priorities_share_four_to_three_to_two_to_one() -> None:
+    """Exactly, over every ten picks, while all of them wait."""
+    lane = filled(critical=100, high=100, normal=100, low=100)
+    for _ in range(5):
+        assert Counter(one.row.priority for one in lane.take(10)) == {0: 4, 1: 3, 2: 2, 3: 1}
+
+
+def test_a_round_is_spread_so_that_the_lowest_never_waits_for_more_than_ten() -> None:
+    """And it does not depend on how many are taken at a time."""
+    assert len(ROUND) == 10
+    lane = filled(critical=1000, low=2)
+    taken = [lane.take(1)[0].row.priority for _ in range(20)]
+    assert taken.count(3) == 2
+
+
+def test_what_a_queue_leaves_unused_the_others_take() -> None:
+    """Nothing is held back for a priority that does not wait."""
+    lane = filled(low=7)
+    assert [one.row.id for one in lane.take(10)] == [3000 + n for n in range(7)]
+    lane = filled(critical=2, low=50)
+    assert len(lane.take(40)) == 40
+
+
+def test_inside_a_priority_first_come_is_first_served() -> None:
+    """Also for those that were put back."""
+    lane = filled(normal=5)
+    first = lane.take(3)
+    lane.put_back(first)
+    assert [one.row.id for one in lane.take(5)] == [2000, 2001, 2002, 2003, 2004]
+
+
+def test_what_was_taken_away_meanwhile_is_passed_over() -> None:
+    """A cancelled job takes no slot."""
+    lane = filled(normal=3)
+    (first,) = lane.take(1)
+    lane.put_back([first])
+    first.phase = Phase.ENDING
+    assert [one.row.id for one in lane.take(3)] == [2001, 2002]
+    assert not lane.waiting

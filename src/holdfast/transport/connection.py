@@ -81,7 +81,7 @@ class Connection:
         reply = self._calls.wait(correlation, asking.timeout_us)
         self.line.put(asking)
         if len(self._calls) == 1:
-            self.line.flush()  # nothing to wait for: a lone caller gets its answer a pass earlier
+            self.line.flush()  # a lone caller need not wait; and of a burst, a first part is on its way while the rest is made
         return reply
 
     def stream(self, opening: StreamOpen) -> IncomingStream:

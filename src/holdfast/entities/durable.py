@@ -97,9 +97,21 @@ class DurableTurn(HandlerTurn):
     """A durable message in the hands of its owner; `listeners` hear of it as long as somebody waits.
 
     `due_at` above 0 after a run means that it will be tried again then; `next_row` is what a repeating timer left.
+    `reply` is the outcome as it was stored.
     """
 
-    __slots__ = ("_rules", "_storing", "deliveries", "due_at", "listeners", "next_id", "next_row", "row", "stored")
+    __slots__ = (
+        "_rules",
+        "_storing",
+        "deliveries",
+        "due_at",
+        "listeners",
+        "next_id",
+        "next_row",
+        "reply",
+        "row",
+        "stored",
+    )
 
     def __init__(
         self,
@@ -119,6 +131,7 @@ class DurableTurn(HandlerTurn):
         self.due_at = 0
         self.next_id = next_id
         self.next_row: MessageRow | None = None
+        self.reply: bytes | None = None
         self._rules = rules
         self._storing: RowsItem | None = None
 
@@ -171,6 +184,7 @@ class DurableTurn(HandlerTurn):
 
     def _consume(self, kind: OutcomeKind, outcome: bytes | None, *more: Row) -> None:
         row, now = self.row, self._rules.clock.now_us()
+        self.reply = outcome
         rows: list[Row] = [Consume(row.id)] if self.stored else []
         rows.append(done_row(row, kind, outcome, self.deliveries, now, self._rules.incarnation))
         if row.every_us:

@@ -66,6 +66,12 @@ class Handler:
         self.shapes = self.signature.shapes
         self.dedupe_position = _position_of(label, options.dedupe, self.signature)
 
+    def dedupe_key(self, payload: bytes) -> str | None:
+        """The idempotency key that `dedupe` finds in the arguments; None where the message declares none."""
+        if self.dedupe_position is None:
+            return None
+        return str(self.signature.decode(payload)[self.dedupe_position])
+
 
 def _unobserved(_seconds: float) -> None:
     """A handler outside a runner is not measured."""

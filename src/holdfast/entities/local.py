@@ -163,7 +163,7 @@ class LocalDoor:
             method=handler.name,
             payload=payload,
             payload_hash=payload_hash(payload),
-            key=options.key if options.key is not None else _dedupe_key(handler, payload),
+            key=options.key if options.key is not None else handler.dedupe_key(payload),
             headers=None,
             due_at=_due_at(options, now),
             name=options.name,
@@ -297,12 +297,6 @@ def _give_up(turn: HandlerTurn, timeout: float) -> None:
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-def _dedupe_key(handler: Handler, payload: bytes) -> str | None:
-    if handler.dedupe_position is None:
-        return None
-    return str(handler.signature.decode(payload)[handler.dedupe_position])
 
 
 def _due_at(options: SendOptions, now: int) -> int:

@@ -149,6 +149,8 @@ class HandlerTurn:
     started_at = 0.0
     handler_seconds = 0.0
     transaction: OpenTransaction | None = None
+    chain: tuple[Address, ...] = ()
+    """Entities in other processes whose handlers wait for this one."""
 
     def __init__(
         self,
@@ -253,6 +255,7 @@ class HandlerTurn:
 def refuse_circle(caller: Turn | None, address: Address) -> None:
     """Raises CallCircle where a handler up the chain of callers waits on this very address."""
     while isinstance(caller, HandlerTurn):
-        if caller.activation.address == address and not caller.ended:
+        waits = caller.activation.address == address or address in caller.chain
+        if waits and not caller.ended:
             raise CallCircle(f"{caller.handler.signature.name} waits for {address}, which waits for it")
         caller = caller.caller

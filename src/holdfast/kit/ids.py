@@ -22,12 +22,21 @@ class IdPool:
     async def take(self) -> int:
         """One fresh id; raises whatever `allocate` raises."""
         while self._next >= self._end:
-            await self._refill()
+            await self.fill()
         taken = self._next
         self._next += 1
         return taken
 
-    async def _refill(self) -> None:
+    def take_now(self) -> int:
+        """One fresh id, or 0 where the next block has to be fetched first (see `fill`)."""
+        if self._next >= self._end:
+            return 0
+        taken = self._next
+        self._next += 1
+        return taken
+
+    async def fill(self) -> None:
+        """Returns once `take_now` has an id to give; raises whatever `allocate` raises."""
         async with self._refill_lock:
             if self._next < self._end:
                 return

@@ -84,6 +84,16 @@ class Delivery:
         activation.overflow = False
         self._tasks.start(self.refill(activation), name=f"refill {activation.address}")
 
+    @property
+    def busy(self) -> bool:
+        """Whether rows are being read that will be delivered at once."""
+        return len(self._tasks) > 0
+
+    def overdue(self, now_us: int) -> bool:
+        """Whether a message's time has come that has not been handed out."""
+        next_at = self.due.next_at
+        return (next_at is not None and next_at <= now_us) or any(0 < turn.due_at <= now_us for turn in self._inflight)
+
     async def stop(self) -> None:
         await self.due.stop()
         await self._tasks.stop()

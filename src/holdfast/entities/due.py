@@ -60,6 +60,13 @@ class DueQueue:
         """The row is gone from the store, or delivered otherwise."""
         self._rows.pop(message_id, None)
 
+    @property
+    def next_at(self) -> int | None:
+        """When the soonest row in memory is due, in microseconds; None where there is none."""
+        while self._heap and self._heap[0][1] not in self._rows:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -71,10 +78,9 @@ class DueQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._heap and self._heap[0][1] not in self._rows:
-            heapq.heappop(self._heap)
-        if self._heap:
-            wait_s = (self._heap[0][0] - self._clock.now_us()) / SECOND_US
+        next_at = self.next_at
+        if next_at is not None:
+            wait_s = (next_at - self._clock.now_us()) / SECOND_US
             self._timer = self._loop.call_later(min(max(wait_s, 0.0), SLEEP_S_MAX), self._fire)
         elif self._horizon < NEVER and not self._refilling:
             self._refilling = True

@@ -62,6 +62,19 @@ class EntityEngine:
         await self._backlog.start()
         await self._idle_rounds.start()
 
+    def under_way(self) -> list[str]:
+        """What is being handled or could be, in words."""
+        found = [f"{activation.address}" for activation in self.manager.live.values() if activation.at_work]
+        if not self._backlog.done.is_set():
+            found.append("stored messages to be read")
+        if self.delivery.busy or self.overdue():
+            found.append("messages to be delivered")
+        return found
+
+    def overdue(self) -> bool:
+        """Whether the time of a delayed message, a timer or a retry has come that has not begun."""
+        return self.delivery.overdue(self._around.clock.now_us())
+
     async def drain(self, timeout_s: float) -> None:
         """Takes no more messages, lets running handlers end, cancels those that do not, commits what ended."""
         self.manager.draining = True

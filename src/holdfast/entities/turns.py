@@ -114,6 +114,11 @@ class Activation:
         return (len(self.waiting) if self.waiting else 0) + (len(self.held) if self.held else 0)
 
     @property
+    def at_work(self) -> bool:
+        """A message is being handled, waits to be, or commits; what waits for a retry is not at work."""
+        return bool(self.holders or self.waiting or self.open or self.flying or self.overflow)
+
+    @property
     def idle(self) -> bool:
         return not (
             self.holders or self.waiting or self.held or self.open or self.flying or self.overflow or self.streams

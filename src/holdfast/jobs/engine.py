@@ -147,6 +147,15 @@ class JobEngine:
         if self._stopped:
             raise RuntimeError("the job engine stopped before it was ready")
 
+    def under_way(self, now_us: int) -> int:
+        """Jobs that run or could run now."""
+        return self._tallies.live + (1 if self.overdue(now_us) else 0)
+
+    def overdue(self, now_us: int) -> bool:
+        """Whether the time of a job has come that has not been noticed."""
+        next_at = self._intake.schedule.next_at()
+        return next_at is not None and next_at <= now_us
+
     async def drain(self, timeout_s: float) -> None:
         """Starts nothing more; returns once every attempt has ended, or was given back after `timeout_s` seconds."""
         self._dispatcher.paused = True

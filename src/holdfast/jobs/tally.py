@@ -84,6 +84,11 @@ class Tallies:
             tally = self._tallies[job_type, priority] = Tally(self._metrics, job_type, PRIORITIES[priority])
         return tally
 
+    @property
+    def live(self) -> int:
+        """Jobs that run or could run now."""
+        return sum(one.waiting + one.running for one in self._all())
+
     def attach(self, slots: Callable[[], Mapping[str, int]]) -> None:
         """Shows the gauges; `slots` gives the slots by state."""
         jobs = self._metrics.jobs

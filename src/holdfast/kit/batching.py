@@ -108,6 +108,11 @@ class GroupCommit(Generic[T]):
         return len(self._waiting)
 
     @property
+    def busy(self) -> bool:
+        """Whether something waits for a flush, or a flush is in flight."""
+        return self._busy
+
+    @property
     def waiting_bytes(self) -> int:
         """Their bytes; adds them up, so not for a hot path."""
         return sum(item.size for item in self._waiting)

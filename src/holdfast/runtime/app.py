@@ -77,7 +77,11 @@ class App(Declarations):
         operations pages (port 0 takes a free one; `node.http` says where they are), else HOLDFAST_HTTP,
         pyproject.toml, or none. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
         """
-        return self._host(resolve(self.name, store=store or self._store, http=http))
+        return self._host(self.config(store=store, http=http))
+
+    def config(self, *, store: str | None = None, http: str | None = None) -> NodeConfig:
+        """What a node opened now with these arguments would use, and who said so. Raises ConfigurationError."""
+        return resolve(self.name, store=store or self._store, http=http)
 
     @asynccontextmanager
     async def _host(self, config: NodeConfig) -> AsyncIterator[Node]:
@@ -87,12 +91,11 @@ class App(Declarations):
                 config,
                 entity_types=self.entity_types,
                 job_types=self.job_types,
-                link=self._link,
                 settings=self.settings,
                 metrics=self.metrics,
                 http=url,
             )
-            async with self._open(opening) as node:
+            async with self.opened(lambda link: opening(link=link)) as node:
                 yield node
 
     def _health(self) -> Health:
@@ -100,10 +103,11 @@ class App(Declarations):
         return Health.of([Check("started", False, "no node is open")]) if node is None else node.health()
 
     @asynccontextmanager
-    async def _open(self, opening: Callable[[], Awaitable[Node]]) -> AsyncIterator[Node]:
+    async def opened(self, opening: Callable[[Link], Awaitable[Node]]) -> AsyncIterator[Node]:
+        """What `opening` returns is this App's node while the block runs; drains and stops it at its end."""
         if self._node is not None:
             raise UsageError(f"App {self.name!r} has a node open in this process already")
-        node: Node = await opening()
+        node: Node = await opening(self._link)
         self._node = node
         self._link.open(node.entities)
         try:

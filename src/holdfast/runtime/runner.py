@@ -161,6 +161,19 @@ class Runner:
             )
         )
 
+    def under_way(self) -> list[str]:
+        """What is being handled, commits or could run now, in words; for tests. What is due later is not."""
+        found = self._engine.under_way()
+        if self._group.busy:
+            found.append("a commit")
+        if jobs := self._jobs.under_way(self._clock.now_us()):
+            found.append(f"{jobs} jobs")
+        return found
+
+    def overdue(self) -> bool:
+        """Whether the time of something has come that has not begun; for tests, whose clock can stand still then."""
+        return self._engine.overdue() or self._jobs.overdue(self._clock.now_us())
+
     async def drain(self) -> None:
         if not self._started or self._stopped:
             return

@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
+
+from .time import Events, VirtualTime, Wait, WatchedSelector
 
 R = TypeVar("R")
 
@@ -41,50 +43,35 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """Virtual time from 0, in seconds. With `seed=None` tasks keep their natural order."""
 
     def __init__(self, *, seed: int | None = 0, stall_limit_s: float = STALL_LIMIT_S) -> None:
-        self._now = 0.0
-        self._outside = 0  # calls in executors
+        self.virtual_time = VirtualTime(0.0, passes=False, stalled=self._stalled, stall_limit_s=stall_limit_s)
         self._random = None if seed is None else Random(seed)
-        self._stall_limit_s = stall_limit_s
-        super().__init__(_PassSelector(self._begin_pass))
+        super().__init__(WatchedSelector(selectors.DefaultSelector(), self._begin_pass))
 
     def time(self) -> float:
-        return self._now
+        return self.virtual_time.now()
 
     def run_in_executor(self, executor: Any, func: Callable[..., R], *args: Any) -> asyncio.Future[R]:  # type: ignore[override]
         future = super().run_in_executor(executor, func, *args)
-        self._outside += 1
-        future.add_done_callback(self._came_back)
+        self.virtual_time.went_out()
+        future.add_done_callback(self.virtual_time.came_back)
         return future
 
     async def shutdown_default_executor(self, *args: Any, **options: Any) -> None:
-        self._outside += 1  # its threads are joined by a thread
+        self.virtual_time.went_out()  # its threads are joined by a thread
         try:
             await super().shutdown_default_executor(*args, **options)
         finally:
-            self._outside -= 1
+            self.virtual_time.came_back()
 
-    def _came_back(self, _: asyncio.Future[Any]) -> None:
-        self._outside -= 1
-
-    def _begin_pass(self, wait: Callable[[float | None], _Events], timeout: float | None) -> _Events:
+    def _begin_pass(self, wait: Wait, timeout: float | None) -> Events:
         """Called where a loop would sleep: `timeout` seconds at most, or for ever if None."""
         idle = timeout is None or timeout > 0
-        events = self._sleep(wait, timeout) if idle else wait(0)
+        events = self.virtual_time.sleep(wait, timeout, sockets=False) if idle else wait(0)
         self._shuffle()
         return events
 
-    def _sleep(self, wait: Callable[[float | None], _Events], timeout: float | None) -> _Events:
-        if self._outside:
-            return wait(None)
-        if timeout is None:
-            events = wait(self._stall_limit_s)
-            if not events:
-                raise Stalled(f"nothing can go on at {self._now} s; waiting: {_whereabouts(self)}")
-            return events
-        if events := wait(0):
-            return events
-        self._now += timeout
-        return []
+    def _stalled(self) -> Stalled:
+        return Stalled(f"nothing can go on at {self.time()} s; waiting: {whereabouts(self)}")
 
     def _shuffle(self) -> None:
         ready: deque[asyncio.Handle] = getattr(self, "_ready")  # noqa: B009 - not declared, there since Python 3.4
@@ -100,14 +87,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class LoopClock:
     """The loop's virtual time as a `Clock`; `ahead_us` sets this clock's wall time wrong on purpose."""
 
-    __slots__ = ("_loop", "ahead_us")
+    __slots__ = ("_loop", "_origin", "ahead_us")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, ahead_us: int = 0) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, ahead_us: int = 0, origin: float = 0.0) -> None:
+        """`origin`: the loop's time at which wall time is `EPOCH_US`."""
         self._loop = loop
+        self._origin = origin
         self.ahead_us = ahead_us
 
     def now_us(self) -> int:
-        return EPOCH_US + self.ahead_us + round(self._loop.time() * 1_000_000)
+        return EPOCH_US + self.ahead_us + round((self._loop.time() - self._origin) * 1_000_000)
 
     def monotonic(self) -> float:
         return self._loop.time()
@@ -119,45 +108,17 @@ def run(main: Coroutine[Any, Any, R], *, seed: int | None = 0) -> R:
         result = runner.run(main)
         loop = runner.get_loop()
         if asyncio.all_tasks(loop):
-            raise LeftOver(f"tasks left running: {_whereabouts(loop)}")
+            raise LeftOver(f"tasks left running: {whereabouts(loop)}")
         return result
 
 
-_Events = list[tuple[selectors.SelectorKey, int]]
-
-
-class _PassSelector(selectors.BaseSelector):
-    """A real selector that asks the loop what to do each time it would wait."""
-
-    def __init__(self, begin_pass: Callable[[Callable[[float | None], _Events], float | None], _Events]) -> None:
-        self._real = selectors.DefaultSelector()
-        self._begin_pass = begin_pass
-
-    def select(self, timeout: float | None = None) -> _Events:
-        return self._begin_pass(self._real.select, timeout)
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.register(fileobj, events, data)
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._real.unregister(fileobj)
-
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        return self._real.modify(fileobj, events, data)
-
-    def close(self) -> None:
-        self._real.close()
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._real.get_map()
+def whereabouts(loop: asyncio.AbstractEventLoop) -> str:
+    """Which tasks wait where, for error messages."""
+    return ", ".join(sorted(_whereabout(task) for task in asyncio.all_tasks(loop))) or "nobody"
 
 
 def _is_step(handle: asyncio.Handle) -> bool:
     return isinstance(getattr(getattr(handle, "_callback", None), "__self__", None), asyncio.Task)
-
-
-def _whereabouts(loop: asyncio.AbstractEventLoop) -> str:
-    return ", ".join(sorted(_whereabout(task) for task in asyncio.all_tasks(loop))) or "nobody"
 
 
 def _whereabout(task: asyncio.Task[Any]) -> str:

@@ -83,3 +83,14 @@ class Tables:
             raise
         finally:
             self._undo.clear()
+
+    def copy(self) -> Tables:
+        """The same data for another runner, as a copy of a file would be."""
+        copied = Tables()
+        for name, table in vars(self).items():
+            if isinstance(table, Table):
+                getattr(copied, name).rows.update(table.rows)
+        copied.shard_counts = dict(self.shard_counts)
+        copied.tally = self.tally.copy()
+        copied.next_id, copied.next_runner = self.next_id, self.next_runner
+        return copied

@@ -119,7 +119,7 @@ class Peer(Protocol):
         """Opens a stream at the peer; raises like `call`."""
         ...
 
-    def send(self, envelope: Outgoing) -> None:
+    def send(self, envelope: Outgoing, /) -> None:
         """Answers something the peer asked, now or later, from any callback. Dropped when the line is gone.
 
         An answer that can't be sent as it is (too large, not encodable) reaches the peer as a SerializationError.

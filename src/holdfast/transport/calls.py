@@ -57,7 +57,7 @@ class PendingCalls:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def number(self, *, others: int = 0) -> int:
+    def number(self, others: int) -> int:
         """The next correlation. Raises MailboxFull when the window is full; `others` take up places in it too."""
         if len(self._pending) + others >= self._window:
             raise MailboxFull(f"{self._window} calls and streams of this peer have not ended: the window is full")

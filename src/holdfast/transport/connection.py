@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import assert_never
 
 from holdfast.errors import MailboxFull, MalformedMessage, RunnerUnavailable, SerializationError
@@ -62,7 +63,8 @@ class Connection:
         self._produced: dict[int, OutgoingStream] = {}
         self._calls = PendingCalls(asyncio.get_running_loop(), window=settings.window, abandon=self._abandon)
         self._register = register
-        self.line = Line(self, identity=identity, settings=settings, gate=gate)
+        self.line = line = Line(self, identity=identity, settings=settings, gate=gate)
+        self.send: Callable[[Outgoing], None] = line.put  # as it is, since every answer passes here
 
     @property
     def identity(self) -> Identity:
@@ -77,15 +79,19 @@ class Connection:
         return self.line.silent_s
 
     def call(self, asking: Asking) -> PendingReply:
-        asking.correlation = correlation = self._admit()
-        reply = self._calls.wait(correlation, asking.timeout_us)
-        self.line.put(asking)
-        if len(self._calls) == 1:
-            self.line.flush()  # a lone caller need not wait; and of a burst, a first part is on its way while the rest is made
+        line, calls = self.line, self._calls
+        if line.phase is not Phase.OPEN or self._going is not None or line.choked:
+            self._object()
+        asking.correlation = correlation = calls.number(len(self._consumed))
+        reply = calls.wait(correlation, asking.timeout_us)
+        line.put(asking)
+        if len(calls) == 1:
+            line.flush()  # a lone caller need not wait, and a burst's first is under way meanwhile
         return reply
 
     def stream(self, opening: StreamOpen) -> IncomingStream:
-        opening.correlation = correlation = self._admit()
+        self._object()
+        opening.correlation = correlation = self._calls.number(len(self._consumed))
         opening.credit = credit = min(max(opening.credit, 1), CREDIT_MAX)
         stream = IncomingStream(correlation, credit=credit, send=self.line.put, forget=self._forget_consumed)
         self._consumed[correlation] = stream
@@ -100,9 +106,6 @@ class Connection:
         else:
             self._produced[opening.correlation] = stream
         return stream
-
-    def send(self, envelope: Outgoing) -> None:
-        self.line.put(envelope)
 
     def go_away(self, message: str) -> None:
         self.line.put(GoAway(message))
@@ -234,16 +237,14 @@ class Connection:
 
     # Going out.
 
-    def _admit(self) -> int:
-        """A number for something new to ask. Raises what `Peer.call` raises at once."""
-        line = self.line
-        if line.phase is not Phase.OPEN:
-            raise RunnerUnavailable(f"the connection is not open: {line.why}")
+    def _object(self) -> None:
+        """Raises what `Peer.call` raises at once, where nothing new can be asked."""
+        if self.line.phase is not Phase.OPEN:
+            raise RunnerUnavailable(f"the connection is not open: {self.line.why}")
         if self._going is not None:
             raise RunnerUnavailable(f"the peer is going away: {self._going}")
-        if line.choked:
+        if self.line.choked:
             raise MailboxFull("the peer does not read what was sent to it")
-        return self._calls.number(others=len(self._consumed))
 
     def _say_unsendable(self, correlation: int, why: str) -> None:
         if (produced := self._produced.get(correlation)) is not None:

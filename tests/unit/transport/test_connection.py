@@ -61,7 +61,7 @@ def small(**changes: float) -> MemoryNetwork:
 
 def test_a_network_is_one_by_its_port() -> None:
     network: Network = MemoryNetwork().node("runner")
-    assert network
+    assert callable(network.connect)
 
 
 def test_every_answer_finds_its_call() -> None:

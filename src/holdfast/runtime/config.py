@@ -33,19 +33,26 @@ class NodeConfig:
 def resolve(app_name: str, *, store: str | None = None, http: str | None = None) -> NodeConfig:
     """Raises ConfigurationError for what can't be read."""
     table = _pyproject(Path.cwd())
-    chosen, source = _first(
-        (store, "argument"),
-        (os.environ.get(STORE_VARIABLE), STORE_VARIABLE),
-        (table.get("store"), "pyproject.toml"),
-        (f"sqlite:///{app_name}.db", "default"),
-    )
+    chosen, source = chosen_store(store)
+    if not source:
+        chosen, source = absolute(f"sqlite:///{app_name}.db"), "default"
     address, _ = _first((http, "argument"), (os.environ.get(HTTP_VARIABLE), HTTP_VARIABLE), (table.get("http"), ""))
     return NodeConfig(
-        store=_absolute(chosen),
+        store=chosen,
         store_source=source,
         http=host_and_port(address) if address else None,
         http_token=os.environ.get(HTTP_TOKEN_VARIABLE),
     )
+
+
+def chosen_store(store: str | None = None) -> tuple[str, str]:
+    """(URL, who said so) where there is no App to name a default; both empty where nobody did."""
+    chosen, source = _first(
+        (store, "argument"),
+        (os.environ.get(STORE_VARIABLE), STORE_VARIABLE),
+        (_pyproject(Path.cwd()).get("store"), "pyproject.toml"),
+    )
+    return absolute(chosen), source
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -65,7 +72,7 @@ def _first(*candidates: tuple[Any, str]) -> tuple[str, str]:
     return "", ""
 
 
-def _absolute(url: str) -> str:
+def absolute(url: str) -> str:
     """A relative SQLite path depends on the working directory, so it is made absolute and shown like that."""
     prefix = "sqlite:///"
     if url.startswith(prefix) and not url.startswith(prefix + "/"):

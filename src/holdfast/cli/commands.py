@@ -1,0 +1,143 @@
+"""The commands as they are typed: names, options and help. What they do stands in the modules they import."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from .exits import Exit
+
+Store = Annotated[str | None, Parameter(help="URL of the store; else HOLDFAST_STORE, else pyproject.toml.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document instead of text.")]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("holdfast")
+
+
+app = App(
+    name="holdfast",
+    help="Sharded entities, durable jobs and truthful metrics.",
+    help_epilogue="Exit codes: 0 ok, 1 failed or disagreement, 2 wrong usage or configuration.",
+    help_format="plaintext",
+    version=_version,
+    version_flags=["--version"],
+    result_action="return_value",
+)
+database = App(name="db", help="The store's schema.")
+app.command(database)
+
+
+@app.command
+def run(
+    target: str,
+    /,
+    *,
+    store: Store = None,
+    http: str | None = None,
+    loop: Literal["uvloop", "asyncio"] = "uvloop",
+    log_level: LogLevel = "info",
+) -> Exit:
+    """Host the entities and run the jobs of an App until SIGTERM or SIGINT.
+
+    The first signal drains: nothing new is taken, what runs may end. The second one stops at once. An embedded store
+    is made and migrated where needed.
+
+    Parameters
+    ----------
+    target
+        Where the App is, as module:attribute; modules are looked for in the working directory too.
+    store
+        URL of the store; else HOLDFAST_STORE, else pyproject.toml, else sqlite:///<app>.db.
+    http
+        HOST:PORT for /livez, /readyz and /metrics; else HOLDFAST_HTTP, else pyproject.toml, else none.
+    loop
+        The event loop.
+    log_level
+        What is logged, to standard error.
+    """
+    from .running import run_app
+
+    return run_app(target, store=store, http=http, loop=loop, log_level=log_level)
+
+
+@app.command
+def demo(
+    *,
+    seconds: Annotated[float | None, Parameter(name="--for")] = None,
+    rate: float = 40.0,
+    http: str = "127.0.0.1:0",
+    store: str | None = None,
+    as_json: AsJson = False,
+) -> Exit:
+    """Run a shop under steady load, watch it, and compare its counters with its store at the end.
+
+    Parameters
+    ----------
+    seconds
+        How long; without it until interrupted.
+    rate
+        Customers a second.
+    http
+        HOST:PORT for /metrics.
+    store
+        URL of a store to use and keep; else a temporary SQLite file.
+    """
+    from .demo.show import run_demo
+
+    return run_demo(seconds=seconds, rate=rate, http=http, store=store, as_json=as_json)
+
+
+@database.command
+def migrate(*, store: Store = None) -> Exit:
+    """Apply the migrations that a store lacks."""
+    from .database import migrate_store
+
+    return migrate_store(store)
+
+
+@database.command(name="status")
+def database_status(*, store: Store = None, as_json: AsJson = False) -> Exit:
+    """Show the migrations that a store has seen and lacks; exits with 1 where some are missing."""
+    from .database import show_migrations
+
+    return show_migrations(store, as_json=as_json)
+
+
+@database.command
+def sql(*, store: Store = None) -> Exit:
+    """Print the SQL of the migrations that a store lacks, and apply nothing."""
+    from .database import print_sql
+
+    return print_sql(store)
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs a command line and returns its exit code; what the user can fix is told in a line, without a traceback."""
+    try:
+        outcome = app(list(arguments), exit_on_error=False, print_error=True)
+    except CycloptsError:
+        return Exit.USAGE
+    except KeyboardInterrupt:
+        return Exit.FAILED
+    except Exception as error:
+        code = _code_of(error)
+        if code is None:
+            raise
+        print(f"holdfast: {error}", file=sys.stderr)
+        return code
+    return outcome if isinstance(outcome, Exit) else Exit.OK
+
+
+def _code_of(error: Exception) -> Exit | None:
+    from holdfast.errors import ConfigurationError, HoldfastError
+
+    if isinstance(error, ConfigurationError):
+        return Exit.USAGE
+    return Exit.FAILED if isinstance(error, HoldfastError) else None

@@ -1,0 +1,71 @@
+"""`holdfast run`: an App's runner as a process of its own.
+
+What a person wants to know goes to standard output, the log to standard error. The exit code says how it ended: 0 after
+a drain, 1 when a second signal ended it, 2 when it could not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from holdfast.runtime.app import App
+from holdfast.runtime.config import NodeConfig
+from holdfast.runtime.node import Node
+from holdfast.storage.open import masked
+
+from .exits import Exit
+from .loading import load_app
+from .logs import log_to_stderr
+from .loops import LoopName, run_on
+from .signals import StopSignals
+
+
+def run_app(target: str, *, store: str | None, http: str | None, loop: LoopName, log_level: str) -> Exit:
+    """Returns when the runner has stopped. Raises ConfigurationError for what keeps it from starting."""
+    log_to_stderr(log_level)
+    app = load_app(target)
+    return run_on(loop, serve(app, app.config(store=store, http=http), http))
+
+
+async def serve(app: App, config: NodeConfig, http: str | None) -> Exit:
+    """Hosts until a signal comes."""
+    task = asyncio.current_task()
+    assert task is not None
+    with StopSignals(task) as signals:
+        try:
+            async with app.runner(store=config.store, http=http) as node:
+                say(announcement(app, config, node))
+                await signals.asked.wait()
+                say("draining: what runs may end; a second signal stops at once")
+        except asyncio.CancelledError:
+            if not signals.insisted:
+                raise
+            say("stopped at once: what was running is taken up again by the next runner")
+            return Exit.FAILED
+    say("stopped")
+    return Exit.OK
+
+
+def announcement(app: App, config: NodeConfig, node: Node) -> str:
+    """What runs where, for the one who started it."""
+    entities = ", ".join(declared.name for declared in app.entity_types.values()) or "none"
+    jobs = ", ".join(app.job_types) or "none"
+    pages = f"{node.http}/metrics" if node.http else "not served; give --http 127.0.0.1:9464"
+    return "\n".join(
+        [
+            f"{app.name} runs (entities: {entities}; jobs: {jobs})",
+            f"  store    {masked(node.store_url)} (from {config.store_source}{_in(config)})",
+            f"  metrics  {pages}",
+            "  stop     Ctrl-C or SIGTERM drains, a second one stops at once",
+        ]
+    )
+
+
+def _in(config: NodeConfig) -> str:
+    return f" of {Path.cwd()}" if config.store_source == "pyproject.toml" else ""
+
+
+def say(text: str) -> None:
+    """To a person or a pipe, now."""
+    print(text, flush=True)

@@ -153,24 +153,65 @@ class Admission:
                 plain.append(call)
         return handles + (await self._submit_chunk(plain) if plain else [])
 
+    async def admit(self, calls: Sequence[tuple[JobCall[Any], int]], *, retry: bool) -> list[tuple[int, bool]]:
+        """Submits from another process: each with the id that its submitter chose, and keeps when it tries again.
+
+        Returns each job's id, of a duplicate the first one's, and whether it is one. Several commit as a whole and
+        have no keys. Raises as `submit`, and JobInvalid for several with a key.
+        """
+        for call, _ in calls:
+            self._check(call)
+        if retry and calls and await self._is_stored(calls[0][1]):
+            return [(number, False) for _, number in calls]
+        if len(calls) == 1 and calls[0][0].rules.key is not None:
+            return [await self._admit_keyed(*calls[0])]
+        if any(call.rules.key is not None for call, _ in calls):
+            raise JobInvalid("jobs with a key are submitted one by one")
+        began = self._clock.monotonic()
+        try:
+            await self._store_chunk([self._row(call, number, None) for call, number in calls], began)
+        except Conflict:
+            if not await self._is_stored(calls[0][1]):
+                raise
+        return [(number, False) for _, number in calls]
+
+    async def _admit_keyed(self, call: JobCall[Any], number: int) -> tuple[int, bool]:
+        began, tally = self._clock.monotonic(), self._tallies.of(call.job_type, call.rules.priority)
+        try:
+            job, known = await self._submit_keyed(call, call.rules.key or "", number)
+        except HoldfastError as error:
+            tally.submitted.failed(self._clock.monotonic() - began, error)
+            raise
+        duplicate = known and job != number
+        if duplicate:
+            tally.deduplicated()
+        tally.submitted.succeeded(self._clock.monotonic() - began, 0 if known else 1)
+        return job, duplicate
+
+    async def _is_stored(self, number: int) -> bool:
+        return await self._reader.live(number) is not None or await self._reader.archived(number) is not None
+
     async def _submit_chunk(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
         began = self._clock.monotonic()
         rows = [self._row(call, await self._ids.take(), None) for call in calls]
-        await self._store(rows, sum(len(call.payload) for call in calls))
+        await self._store_chunk(rows, began)
+        return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
+
+    async def _store_chunk(self, rows: Sequence[JobRow], began: float) -> None:
+        await self._store(rows, sum(len(row.payload) for row in rows))
         seconds = self._clock.monotonic() - began
         accepted: dict[tuple[str, int], int] = {}
         for row in rows:
             accepted[row.job_type, row.priority] = accepted.get((row.job_type, row.priority), 0) + 1
         for (job_type, priority), count in accepted.items():
             self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
-        return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
 
     async def _store(self, rows: Sequence[JobRow], size: int) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._commits.add(Submission(rows, done, self._arrived, size))
         await done
 
-    async def _submit_keyed(self, call: JobCall[Any], key: str) -> tuple[int, bool]:
+    async def _submit_keyed(self, call: JobCall[Any], key: str, number: int = 0) -> tuple[int, bool]:
         name, digest = (call.job_type, call.rules.group, key), payload_hash(call.payload)
         for _ in range(TRIES_MAX):
             while (other := self._under_way.get(name)) is not None:
@@ -180,7 +221,7 @@ class Admission:
                 known = await self._find(name)
                 if known is not None:
                     return self._same(known, digest, name), True
-                row = self._row(call, await self._ids.take(), digest)
+                row = self._row(call, number or await self._ids.take(), digest)
                 await self._store((row,), len(call.payload))
             except Conflict:
                 continue  # another submit of this key was stored meanwhile: it will be found now

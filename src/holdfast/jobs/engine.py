@@ -194,6 +194,12 @@ class JobEngine:
     def submit_many(self, calls: Sequence[JobCall[R]], /) -> Coroutine[Any, Any, list[JobHandle[R]]]:
         return self._admission.submit_many(calls)
 
+    def admit(
+        self, calls: Sequence[tuple[JobCall[Any], int]], *, retry: bool
+    ) -> Coroutine[Any, Any, list[tuple[int, bool]]]:
+        """Submits from another process, under ids that their submitters chose; see `Admission.admit`."""
+        return self._admission.admit(calls, retry=retry)
+
     def status(self, job: JobId, /) -> Coroutine[Any, Any, JobStatus]:
         return self._requests.status(job)
 

@@ -52,7 +52,7 @@ class Rounds:
 
     async def _round(self, intake: Intake, dispatcher: Dispatcher) -> None:
         now_us = self._clock.now_us()
-        if intake.schedule.hungry(now_us):
+        while intake.schedule.hungry(now_us):
             await intake.refill_schedule()
         intake.come_due(now_us)
         if intake.windows.hungry:

@@ -49,7 +49,8 @@ class Schedule:
     def due(self, now_us: int) -> list[Held]:
         """Takes out the jobs whose time has come; those that ended meanwhile are dropped."""
         found: list[Held] = []
-        while self._heap and self._heap[0][0] <= now_us:
+        passed = self.passed(now_us)
+        while self._heap and self._heap[0][0] <= passed:
             held = heapq.heappop(self._heap)[2]
             if held.phase is Phase.DUE_LATER:
                 found.append(held)
@@ -64,17 +65,17 @@ class Schedule:
         return self._more and (not self._heap or now_us >= self._horizon)
 
     async def refill(self, hold: Callable[[JobRow], None]) -> None:
-        """Reads the next page; `hold` takes each row. Raises PersistenceError."""
-        self._loading = True
+        """Reads the next page; `hold` takes each row, and adds it. Raises PersistenceError."""
+        self._loading = True  # what comes in meanwhile is held, wherever the horizon will be
         try:
             rows, whole = await self._page()
+            for row in rows:
+                hold(row)
         finally:
             self._loading = False
-        for row in rows:
-            hold(row)
         self._more = not whole
         if rows:
-            self._horizon = rows[-1].due_at
+            self._horizon = max(self._horizon, rows[-1].due_at)
 
     async def _page(self) -> tuple[Sequence[JobRow], bool]:
         """A page that does not end between jobs of one moment, which `due after` could not tell apart."""
@@ -95,6 +96,8 @@ class Schedule:
     def _shrink(self) -> list[Held]:
         self._heap.sort()
         horizon = self._heap[self._size_max - 1][0]
+        if self._more:
+            horizon = min(horizon, self._horizon)
         kept = [entry for entry in self._heap if entry[0] <= horizon]
         gone = [held for due_at, _, held in self._heap if due_at > horizon]
         if gone:

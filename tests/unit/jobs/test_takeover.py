@@ -1,0 +1,216 @@
+"""Drains, restarts and deaths: nothing accepted is lost, and only the guilty pay for a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from holdfast.errors import JobDead, RunnerUnavailable
+from holdfast.jobs.context import job_context
+from holdfast.model.job import JobState
+
+from .rig import Rig, eventually, simulated
+
+
+@simulated
+async def test_a_drain_lets_running_attempts_end_and_starts_nothing(rig: Rig) -> None:
+    """What waits is found by the next runner."""
+    runs: list[int] = []
+
+    @rig.job
+    async def work(n: int) -> int:
+        await asyncio.sleep(5)
+        runs.append(n)
+        return n
+
+    await rig.open(slots=2)
+    handles = [await work.submit(n) for n in range(4)]
+    await eventually(lambda: rig.metrics.value("jobs_running") == 2)
+    await rig.engine.drain(30.0)
+    assert sorted(runs) == [0, 1]
+    await rig.close()
+    await rig.open()
+    for handle in handles:
+        await rig.engine.wait(handle.id)
+    assert sorted(runs) == [0, 1, 2, 3]
+    assert (await rig.counts(work.declared.name)).completed == 4
+
+
+@simulated
+async def test_what_outlasts_a_drain_is_given_back_and_costs_no_attempt(rig: Rig) -> None:
+    """It was interrupted, cleaned up, and runs as its first attempt again."""
+    attempts: list[int] = []
+
+    @rig.job(max_attempts=1)
+    async def long() -> str:
+        attempts.append(job_context().attempt)
+        await asyncio.sleep(1000 if len(attempts) == 1 else 1)
+        return "done"
+
+    await rig.open()
+    handle = await long.submit()
+    await eventually(lambda: attempts == [1])
+    await rig.engine.drain(10.0)
+    assert (await rig.engine.status(handle.id)).state == JobState.AVAILABLE
+    assert (await rig.counts(long.declared.name)).running == 0
+    await rig.close()
+    await rig.open()
+    assert (await rig.engine.wait(handle.id)).state == JobState.COMPLETED
+    assert attempts == [1, 1]
+    assert rig.metrics.value("jobs_failed_total", job_type=long.declared.name) == 0
+
+
+@simulated
+async def test_stopping_at_once_gives_back_too(rig: Rig) -> None:
+    """And whoever waits is told that this runner is gone."""
+
+    @rig.job
+    async def long() -> None:
+        await asyncio.sleep(1000)
+
+    await rig.open()
+    handle = await long.submit()
+    waiting = asyncio.ensure_future(handle.result())
+    await eventually(lambda: rig.metrics.value("jobs_running") == 1)
+    await rig.close()
+    with pytest.raises(RunnerUnavailable):
+        await waiting
+    await rig.engine.stop()  # works twice
+    assert rig.tables.starts.rows == {}
+    (row,) = rig.tables.jobs.rows.values()
+    assert (row.attempt, row.crashes) == (0, 0)
+
+
+@simulated
+async def test_a_death_counts_as_a_crash_of_what_was_running_only(rig: Rig) -> None:
+    """Waiting jobs are untouched; the crash costs no attempt."""
+    numbers: list[int] = []
+
+    @rig.job(max_attempts=1)
+    async def work(n: int) -> None:
+        numbers.append(job_context().attempt)
+        if len(numbers) <= 2:
+            await asyncio.sleep(1000)
+
+    await rig.open(slots=2)
+    handles = [await work.submit(n) for n in range(5)]
+    await eventually(lambda: len(numbers) == 2)
+    await rig.crash()
+    assert sorted(row.crashes for row in rig.tables.jobs.rows.values()) == [0] * 5
+    await rig.open(slots=2)
+    for handle in handles:
+        await rig.engine.wait(handle.id)
+    assert numbers == [1] * 7
+    assert rig.metrics.value("jobs_rescued_total", job_type=work.declared.name) == 2
+    assert rig.tables.starts.rows == {}
+
+
+@simulated
+async def test_a_job_that_kills_its_runner_is_dead_after_three_deaths_and_its_neighbour_is_not(rig: Rig) -> None:
+    """What was running in a crash runs alone among the suspects, so the innocent one is cleared at once."""
+    running: list[str] = []
+
+    @rig.job
+    async def work(name: str) -> None:
+        running.append(name)
+        if name == "killer" or len(running) <= 2:
+            await asyncio.sleep(1000)
+
+    await rig.open()
+    killer, neighbour = await work.submit("killer"), await work.submit("neighbour")
+    await eventually(lambda: len(running) == 2)
+    for _ in range(3):
+        await rig.crash()
+        running.append("restart")
+        await rig.open()
+        await asyncio.sleep(1)
+    with pytest.raises(JobDead, match="RunnerUnavailable"):
+        (await rig.engine.wait(killer.id)).unwrap(None)
+    assert (await rig.engine.wait(neighbour.id)).state == JobState.COMPLETED
+    assert rig.metrics.value("jobs_dead_lettered_total", reason="RunnerUnavailable") == 1
+    status = await rig.engine.status(neighbour.id)
+    assert status.attempts == 1
+
+
+@simulated
+async def test_suspects_run_one_at_a_time(rig: Rig) -> None:
+    """While jobs without a crash pass them by."""
+    running = most = 0
+    fresh: list[int] = []
+
+    @rig.job
+    async def suspect() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(10)
+        running -= 1
+
+    @rig.job
+    async def innocent(n: int) -> None:
+        fresh.append(n)
+
+    await rig.open()
+    handles = [await suspect.submit() for _ in range(4)]
+    await eventually(lambda: running == 4)
+    await rig.crash()
+    running = most = 0
+    await rig.open()
+    await rig.engine.submit_many([innocent.call(n) for n in range(50)])
+    await eventually(lambda: len(fresh) == 50, within_s=5)
+    for handle in handles:
+        await rig.engine.wait(handle.id)
+    assert most == 1
+
+
+@simulated
+async def test_a_retry_outlives_a_restart(rig: Rig) -> None:
+    """With its number and its time."""
+    began: list[tuple[int, float]] = []
+
+    @rig.job(max_attempts=3)
+    async def flaky() -> None:
+        began.append((job_context().attempt, asyncio.get_running_loop().time()))
+        if len(began) == 1:
+            raise OSError
+
+    await rig.open(retry_first=100.0)
+    handle = await flaky.submit()
+    await eventually(lambda: len(began) == 1)
+    await rig.close()
+    await rig.open(retry_first=100.0)
+    await rig.engine.wait(handle.id)
+    (_, first), (number, second) = began
+    assert number == 2
+    assert 50 <= second - first <= 101
+
+
+@simulated
+async def test_a_thread_that_outlasts_the_drain_is_given_back(rig: Rig) -> None:
+    """What it returns later is nobody's; the next attempt decides."""
+    release, calls = threading.Event(), []
+
+    @rig.job(max_attempts=1)
+    def blocking() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            release.wait(10)
+        return len(calls)
+
+    await rig.open()
+    handle = await blocking.submit()
+    try:
+        while not calls:
+            await asyncio.sleep(0)
+        drained = asyncio.ensure_future(rig.engine.drain(0.0))
+        for _ in range(20):
+            await asyncio.sleep(0)
+    finally:
+        release.set()
+    await drained
+    await rig.close()
+    await rig.open()
+    finished = await rig.engine.wait(handle.id)
+    assert finished.unwrap(blocking.declared.signature.result) == 2

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from holdfast.metrics import Labels
@@ -55,7 +56,8 @@ TYPE = ("job_type",)
 TYPE_AND_PRIORITY = ("job_type", "priority")
 
 
-class JobRule(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class JobRule:
     """A metric and what the store knows of the same thing."""
 
     what: str
@@ -85,7 +87,8 @@ WENT = (
 )  # fmt: skip
 
 
-class MessageRule(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MessageRule:
     """The same for durable messages."""
 
     what: str

@@ -68,6 +68,14 @@ def run(
 
 
 @app.command
+def status(*, store: Store = None, as_json: AsJson = False) -> Exit:
+    """Show runners, shards and what the store counts. Reads the store and changes nothing."""
+    from .status import show_status
+
+    return show_status(store, as_json=as_json)
+
+
+@app.command
 def demo(
     *,
     seconds: Annotated[float | None, Parameter(name="--for")] = None,

@@ -17,7 +17,15 @@ class Registration(NamedTuple):
     lease_ttl_us: int
 
 
-class Membership(Protocol):
+class MembershipReader(Protocol):
+    """What anybody may know; as the store has it, which for a runner that was killed is its last word."""
+
+    async def runners(self) -> Sequence[RunnerRow]: ...
+
+    async def shards(self) -> Sequence[ShardRow]: ...
+
+
+class Membership(MembershipReader, Protocol):
     async def register(self, registration: Registration) -> int:
         """Makes a new incarnation and returns its runner id.
 
@@ -40,7 +48,3 @@ class Membership(Protocol):
     async def leave(self, runner_id: int) -> None:
         """Ends the incarnation in order: its row and its ownership go."""
         ...
-
-    async def runners(self) -> Sequence[RunnerRow]: ...
-
-    async def shards(self) -> Sequence[ShardRow]: ...

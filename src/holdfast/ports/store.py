@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from .journal import Journal
-from .membership import Membership
+from .membership import Membership, MembershipReader
 from .reads import InboxReader, InboxWriter, JobReader, LedgerReader, MessageReader
 
 
@@ -41,6 +41,9 @@ class ClientStore(Protocol):
 
     @property
     def ledger(self) -> LedgerReader: ...
+
+    @property
+    def membership(self) -> MembershipReader: ...
 
     @property
     def ids(self) -> Ids: ...

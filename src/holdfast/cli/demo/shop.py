@@ -35,13 +35,13 @@ class BankUnreachable(Exception):
 
 @dataclass
 class CartState:
-    items: dict[str, int] = field(default_factory=dict)
-    orders: list[str] = field(default_factory=list)
+    items: dict[str, int] = field(default_factory=dict[str, int])
+    orders: list[str] = field(default_factory=list[str])
 
 
 @dataclass
 class StockState:
-    reserved: dict[str, int] = field(default_factory=dict)
+    reserved: dict[str, int] = field(default_factory=dict[str, int])
     restocked: int = 0
 
 

@@ -15,9 +15,8 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
-from rich.console import Console
-
 from holdfast.admin.reconcile import Finding, disagreements, reconcile
+from holdfast.cli.consoles import console
 from holdfast.cli.exits import Exit
 from holdfast.cli.logs import log_to_stderr
 from holdfast.cli.loops import run_on
@@ -67,7 +66,7 @@ def run_demo(*, seconds: float | None, rate: float, http: str, store: str | None
     if as_json:
         print(json.dumps(as_document(summary)))
     else:
-        tell(Console(highlight=False, soft_wrap=True), summary)
+        tell(console(), summary)
     return summary.exit
 
 
@@ -78,7 +77,7 @@ class Demo:
         self._app = App("shop", modules=[shop], settings=SETTINGS, metrics=MetricsService(buckets="fine"))
         self._store = store
         self._load = Load(self._app, rate=rate, run=secrets.token_hex(3))
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = console()
         self._quiet = quiet
         self._began = 0.0
 

@@ -17,12 +17,25 @@ from .session import WriteSession
 Run = Callable[..., list[Any]]
 
 
-class SqliteMembership:
+class SqliteMembershipReader:
+    """`MembershipReader` on one file."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._read = reader.rows
+
+    async def runners(self) -> Sequence[RunnerRow]:
+        return [RunnerRow(*row) for row in self._read("runners")]
+
+    async def shards(self) -> Sequence[ShardRow]:
+        return [ShardRow(*row) for row in self._read("shards")]
+
+
+class SqliteMembership(SqliteMembershipReader):
     """`Membership` on one file, for the process that holds its runner lock."""
 
     def __init__(self, session: WriteSession, reader: Reader) -> None:
+        super().__init__(reader)
         self._session = session
-        self._read = reader.rows
 
     async def register(self, registration: Registration) -> int:
         now = self._session.clock.now_us()
@@ -67,9 +80,3 @@ class SqliteMembership:
             run("shards_leave", (runner_id,))
 
         await self._session.write(leave)
-
-    async def runners(self) -> Sequence[RunnerRow]:
-        return [RunnerRow(*row) for row in self._read("runners")]
-
-    async def shards(self) -> Sequence[ShardRow]:
-        return [ShardRow(*row) for row in self._read("shards")]

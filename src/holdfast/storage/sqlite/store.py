@@ -22,7 +22,7 @@ from .journal import SqliteJournal
 from .ledger import SqliteLedgerReader
 from .lock import RunnerLock
 from .maintenance import SqliteMaintenance
-from .membership import SqliteMembership
+from .membership import SqliteMembership, SqliteMembershipReader
 from .outside import OutsideWriter, RunnerIds, RunnerInbox
 from .reads import Reader, SqliteInboxReader, SqliteJobReader, SqliteMessageReader
 from .session import WriteSession
@@ -111,6 +111,7 @@ class SqliteClientStore(_Opened):
         )
         self.ids = outside
         self.inbox = outside
+        self.membership = SqliteMembershipReader(self.reader)
         self._seen = data_version(self.reader.connection)
 
     async def inbox_changed(self) -> bool:

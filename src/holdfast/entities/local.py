@@ -25,10 +25,10 @@ from .door import Receipt, SendOptions
 from .handler import Handler
 from .manager import EntityManager
 from .running import TurnRunner
-from .stepping import CHECKPOINT
 from .streams import Streams
 from .surroundings import Surroundings
 from .turns import WRITER, Activation, Ending, HandlerTurn, refuse_circle
+from .turnstile import Turnstile
 
 
 class Waiter:
@@ -73,6 +73,7 @@ class LocalDoor:
         self._admission = admission
         self._delivery = delivery
         self._streams = Streams(around, manager=manager, invoke=self.invoke)
+        self._turnstile = Turnstile(around.loop)
         self._wheel = around.wheel
         self._ids = around.ids
         self._clock = around.clock
@@ -109,7 +110,7 @@ class LocalDoor:
                 if rest is not None:
                     await rest
                 elif turn.settled:
-                    await CHECKPOINT
+                    await self._turnstile.enter()
             else:
                 turn = self._queue(address, handler, arguments, caller, timeout)
             if not turn.settled:

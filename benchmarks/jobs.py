@@ -102,7 +102,7 @@ async def measured(path: Path, *, tasks: int, jobs: int) -> Run:
     gc.collect()
     cpu, began = time.process_time(), time.perf_counter()
     await asyncio.gather(*(submitter(jobs // tasks) for _ in range(tasks)))
-    while metrics.value("jobs_completed_total") < jobs // tasks * tasks:
+    for _ in iter(lambda: metrics.value("jobs_completed_total") >= jobs // tasks * tasks, True):
         await asyncio.sleep(0.001)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     done = jobs // tasks * tasks

@@ -44,10 +44,11 @@ async def test_a_window_merges_delayed_jobs_whose_time_has_come(store: RunnerSto
 
 
 async def test_upcoming_jobs_come_soonest_first(store: RunnerStore) -> None:
-    due = {1: 300, 2: 100, 3: 200, 4: 0}
+    due = {1: 300, 2: 100, 3: 200, 4: 0, 5: 200}
     await commit(store, tuple(JOB._replace(id=number, due_at=at) for number, at in due.items()))
-    assert [row.id for row in await store.jobs.upcoming(due_after=0, limit=9)] == [2, 3, 1]
-    assert [row.id for row in await store.jobs.upcoming(due_after=100, limit=1)] == [3]
+    assert [row.id for row in await store.jobs.upcoming(due_after=0, id_after=0, limit=9)] == [2, 3, 5, 1]
+    assert [row.id for row in await store.jobs.upcoming(due_after=100, id_after=2, limit=1)] == [3]
+    assert [row.id for row in await store.jobs.upcoming(due_after=200, id_after=3, limit=9)] == [5, 1]
 
 
 async def test_one_live_job_holds_a_key_of_its_type_and_group(store: RunnerStore) -> None:

@@ -93,7 +93,7 @@ class Intake:
 
     def is_later(self, row: JobRow) -> bool:
         """Whether a job that is not held counts as due later."""
-        return row.due_at > self.schedule.passed(self._clock.now_us())
+        return self.schedule.counts_as_later(row, self._clock.now_us())
 
     def hold_stored(self, row: JobRow) -> Held | None:
         """A live job that was in the store only, held so that a request can end it; None for an unknown type."""
@@ -134,7 +134,7 @@ class Intake:
         return declared
 
     def _hold_later(self, held: Held) -> None:
-        if not self.schedule.admits(held.row.due_at):
+        if not self.schedule.admits(held.row):
             return
         self._roster.hold(held)
         for gone in self.schedule.add(held):
@@ -146,6 +146,9 @@ class Intake:
         if declared is None or row.id in self._roster or row.id in self._left:
             return False
         held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.WAITING)
+        if self.is_later(row):  # its moment has come, but the schedule would have got to it only now
+            held.tally.due_later -= 1
+            held.tally.waiting += 1
         self._roster.hold(held)
         self._dispatcher.offer(held)
         return True
@@ -159,11 +162,10 @@ class Intake:
         self.schedule.add(held)
 
     async def _available(self, shard: int, priority: int, after: int, limit: int) -> Sequence[JobRow]:
-        # What the schedule has not passed yet is its own to hand over, so that no job comes in by both doors.
-        due_before = self.schedule.passed(self._clock.now_us())
+        due_before = self._clock.now_us()
         return await self._reader.available(
             shard=shard, priority=priority, after=after, limit=limit, due_before=due_before
         )
 
-    async def _upcoming(self, due_after: int, limit: int) -> Sequence[JobRow]:
-        return await self._reader.upcoming(due_after=due_after, limit=limit)
+    async def _upcoming(self, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
+        return await self._reader.upcoming(due_after=due_after, id_after=id_after, limit=limit)

@@ -52,9 +52,10 @@ class Rounds:
 
     async def _round(self, intake: Intake, dispatcher: Dispatcher) -> None:
         now_us = self._clock.now_us()
+        intake.come_due(now_us)
         while intake.schedule.hungry(now_us):
             await intake.refill_schedule()
-        intake.come_due(now_us)
+            intake.come_due(now_us)
         if intake.windows.hungry:
             await intake.refill_windows()
         await dispatcher.start_waiting()

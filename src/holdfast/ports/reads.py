@@ -55,8 +55,8 @@ class JobReader(Protocol):
         """Live jobs of one shard and priority with `due_at <= due_before`, by ascending id above `after`."""
         ...
 
-    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[JobRow]:
-        """Live jobs with `due_at > due_after`, soonest first."""
+    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
+        """Live jobs that are not due at once, with (due_at, id) above (due_after, id_after), in that order."""
         ...
 
     async def live(self, job: int) -> JobRow | None: ...

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import threading
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import wraps
 from random import Random
@@ -149,5 +150,7 @@ async def eventually(condition: Callable[[], bool | Awaitable[bool]], *, within_
         await asyncio.sleep(0.01)
 
 
-def gathered(*coroutines: Coroutine[Any, Any, Any]) -> Awaitable[list[Any]]:
-    return asyncio.gather(*coroutines)
+async def until(event: threading.Event) -> None:
+    """Lets the loop pass without moving virtual time, since a thread is at work."""
+    for _ in iter(event.is_set, True):
+        await asyncio.sleep(0)

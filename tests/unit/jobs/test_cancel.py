@@ -170,9 +170,7 @@ async def test_jobs_that_are_in_the_store_only_can_be_cancelled_too(rig: Rig) ->
     assert len(outside) > 10
     for handle in [*outside, await unknown.submit()]:
         assert await rig.engine.cancel(handle.id) is CancelOutcome.BEFORE_START
-    await eventually(
-        lambda: rig.metrics.value("jobs_completed_total") == len(handles) - len(outside), within_s=1000
-    )
+    await eventually(lambda: rig.metrics.value("jobs_completed_total") == len(handles) - len(outside), within_s=1000)
     assert rig.metrics.value("jobs_queue_depth", job_type=work.declared.name) == 0
     assert rig.metrics.value("jobs_scheduled", job_type=work.declared.name) == 0
 

@@ -161,5 +161,3 @@ async def test_an_error_that_leaves_the_block_rolls_back_and_the_handler_may_go_
 
     await rig.open()
     assert await (await work.submit()).result() == "went on"
-
-

@@ -311,3 +311,29 @@ async def test_many_jobs_submitted_together_are_all_run(rig: Rig) -> None:
     await eventually(lambda: len(seen) == 600, within_s=120)
     await eventually(lambda: rig.metrics.value("jobs_completed_total") == 600)
     assert rig.metrics.value("jobs_queue_depth", job_type=take.declared.name) == 0
+
+
+@simulated
+async def test_many_jobs_due_at_one_moment_are_not_all_held(rig: Rig) -> None:
+    """Memory stays bounded before and after the moment, and each of them runs."""
+    done: set[int] = set()
+    held: list[int] = []
+
+    @rig.job
+    async def work(n: int) -> None:
+        held.append(len(rig.engine._roster))
+        await asyncio.sleep(0.1)
+        done.add(n)
+
+    await rig.open(window=5, slots=4)
+    at = datetime.fromtimestamp(rig.clock.now_us() / 1e6 + 3600, UTC)
+    await rig.engine.submit_many([work.opts(at=at, priority="low").call(n) for n in range(500)])
+    assert len(rig.engine._roster) <= 11
+    assert rig.metrics.value("jobs_scheduled", job_type=work.declared.name) == 500
+    await asyncio.sleep(3599)
+    assert not done
+    await eventually(lambda: rig.metrics.value("jobs_completed_total") == 500, within_s=120)
+    assert len(done) == 500
+    assert max(held) <= 5 * SHARDS + 4 + 10
+    assert rig.metrics.value("jobs_scheduled", job_type=work.declared.name) == 0
+    assert rig.metrics.value("jobs_queue_depth", job_type=work.declared.name) == 0

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from random import Random
 
 import pytest
 
 from holdfast.errors import HoldfastError, PersistenceError
+from holdfast.jobs.definition import Job
+from holdfast.model.ids import JobId
 from holdfast.model.unit import Unit
 
 from .rig import Rig, simulated
@@ -59,6 +62,24 @@ def test_every_count_agrees_with_the_ledger(seed: int) -> None:
     simulated(storm)(seed)
 
 
+async def act(rig: Rig, job: Job[[int], int], random: Random, ids: list[JobId]) -> None:
+    """Something that a client or an operator does."""
+    with suppress(HoldfastError):
+        match random.randrange(10):
+            case 0 if ids:
+                await rig.engine.cancel(random.choice(ids))
+            case 1:
+                for letter in await rig.engine.dead_letters(limit=2):
+                    await random.choice((rig.engine.replay, rig.engine.discard))(letter.id)
+            case _:
+                bound = job.opts(
+                    delay=random.choice((None, 2.0, 8.0)),
+                    priority=random.choice((None, "low", "critical")),
+                    key=random.choice((None, f"k{random.randrange(20)}")),
+                )
+                ids.append((await bound.submit(random.randrange(100))).id)
+
+
 async def storm(rig: Rig, seed: int) -> None:
     random = Random(seed)
 
@@ -77,30 +98,11 @@ async def storm(rig: Rig, seed: int) -> None:
     await rig.open(**settings)
     rig.faults.latency_s = lambda: random.uniform(0, 0.02)
     rig.faults.before_commit = trouble
-    ids: list[str] = []
-
-    async def act() -> None:
-        options = {
-            "delay": random.choice((None, 2.0, 8.0)),
-            "priority": random.choice((None, "low", "critical")),
-            "key": random.choice((None, f"k{random.randrange(20)}")),
-        }
-        try:
-            match random.randrange(10):
-                case 0 if ids:
-                    await rig.engine.cancel(random.choice(ids))
-                case 1:
-                    for letter in await rig.engine.dead_letters(limit=2):
-                        replay = random.random() < 0.5
-                        await (rig.engine.replay if replay else rig.engine.discard)(letter.id)
-                case _:
-                    ids.append((await mixed.opts(**options).submit(random.randrange(100))).id)
-        except HoldfastError:
-            pass
+    ids: list[JobId] = []
 
     for part in range(3):
         for _ in range(15):
-            await asyncio.gather(*(act() for _ in range(4)))
+            await asyncio.gather(*(act(rig, mixed, random, ids) for _ in range(4)))
             await asyncio.sleep(random.uniform(0, 0.3))
         if part < 2:
             rig.faults.before_commit = lambda units: None  # what a stop can't write, a start counts as a crash

@@ -11,7 +11,7 @@ from holdfast.errors import JobDead, RunnerUnavailable
 from holdfast.jobs.context import job_context
 from holdfast.model.job import JobState
 
-from .rig import Rig, eventually, simulated
+from .rig import Rig, eventually, simulated, until
 
 
 @simulated
@@ -190,11 +190,12 @@ async def test_a_retry_outlives_a_restart(rig: Rig) -> None:
 @simulated
 async def test_a_thread_that_outlasts_the_drain_is_given_back(rig: Rig) -> None:
     """What it returns later is nobody's; the next attempt decides."""
-    release, calls = threading.Event(), []
+    begun, release, calls = threading.Event(), threading.Event(), []
 
     @rig.job(max_attempts=1)
     def blocking() -> int:
         calls.append(1)
+        begun.set()
         if len(calls) == 1:
             release.wait(10)
         return len(calls)
@@ -202,8 +203,7 @@ async def test_a_thread_that_outlasts_the_drain_is_given_back(rig: Rig) -> None:
     await rig.open()
     handle = await blocking.submit()
     try:
-        while not calls:
-            await asyncio.sleep(0)
+        await until(begun)
         drained = asyncio.ensure_future(rig.engine.drain(0.0))
         for _ in range(20):
             await asyncio.sleep(0)

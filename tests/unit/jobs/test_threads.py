@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 
 import pytest
@@ -11,15 +10,9 @@ from holdfast.errors import AlreadyCancelled, JobDead
 from holdfast.jobs.context import job_context
 from holdfast.jobs.door import CancelOutcome
 
-from .rig import Rig, eventually, simulated
+from .rig import Rig, eventually, simulated, until
 
 PATIENCE_S = 10.0
-
-
-async def until(event: threading.Event) -> None:
-    """Lets the loop pass without moving virtual time, since a thread is at work."""
-    while not event.is_set():
-        await asyncio.sleep(0)
 
 
 @simulated

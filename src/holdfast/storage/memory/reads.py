@@ -108,8 +108,10 @@ class MemoryJobReader:
         due = (row for row in self._tables.jobs.rows.values() if row.id > after and row.due_at <= due_before)
         return _page((row for row in due if (row.shard, row.priority) == (shard, priority)), limit)
 
-    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[JobRow]:
-        return _soonest(self._tables.jobs.rows.values(), due_after, limit)
+    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
+        after = (due_after, id_after)
+        found = [row for row in self._tables.jobs.rows.values() if row.due_at and (row.due_at, row.id) > after]
+        return sorted(found, key=lambda row: (row.due_at, row.id))[:limit]
 
     async def live(self, job: int) -> JobRow | None:
         return self._tables.jobs.rows.get(job)

@@ -107,8 +107,8 @@ class SqliteJobReader:
         wanted = {"shard": shard, "priority": priority, "after": after, "limit": limit, "due_before": due_before}
         return [JobRow(*row) for row in self._read("jobs_available", wanted)]
 
-    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[JobRow]:
-        wanted = {"due_after": due_after, "limit": limit}
+    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
+        wanted = {"due_after": due_after, "id_after": id_after, "limit": limit}
         return [JobRow(*row) for row in self._read("jobs_upcoming", wanted)]
 
     async def live(self, job: int) -> JobRow | None:

@@ -22,7 +22,9 @@ ORDER BY id LIMIT :limit;
 SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
     attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
-FROM holdfast_job WHERE due_at > 0 AND due_at > :due_after ORDER BY due_at, id LIMIT :limit;
+FROM holdfast_job
+WHERE due_at > 0 AND due_at >= :due_after AND (due_at > :due_after OR id > :id_after)
+ORDER BY due_at, id LIMIT :limit;
 
 -- job_by_id: reads a live job.
 SELECT

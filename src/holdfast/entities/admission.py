@@ -51,9 +51,10 @@ class Admission:
 
         Raises KeyConflict, MailboxFull, MalformedMessage, RunnerUnavailable; nothing was written then.
         """
-        known = await self._known(row, listener, retry=retry)
-        if known is not None:
-            return known
+        if retry or row.key is not None or row.id in self._inflight:
+            known = await self._known(row, listener, retry=retry)
+            if known is not None:
+                return known
         activation = self._manager.activation(row.address)
         self._manager.refuse_overload(activation)
         next_id = await self._ids.take() if row.every_us else 0

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from holdfast.errors import HandlerFailed, KeyConflict, MessageDead
+from holdfast.errors import HandlerFailed, KeyConflict, MessageDead, RunnerUnavailable, Suspended
 from holdfast.kit.backoff import Backoff
 from holdfast.model.ids import micros
 from holdfast.model.message import (
@@ -108,6 +108,7 @@ class DurableTurn(HandlerTurn):
         "listeners",
         "next_id",
         "next_row",
+        "put_off",
         "reply",
         "row",
         "stored",
@@ -131,6 +132,7 @@ class DurableTurn(HandlerTurn):
         self.due_at = 0
         self.next_id = next_id
         self.next_row: MessageRow | None = None
+        self.put_off = False
         self.reply: bytes | None = None
         self._rules = rules
         self._storing: RowsItem | None = None
@@ -143,6 +145,11 @@ class DurableTurn(HandlerTurn):
 
     def suspended(self) -> None:
         self.store_now()
+
+    def forget(self, listener: Listener) -> None:
+        """Nobody waits behind this listener any more."""
+        if listener in self.listeners:
+            self.listeners.remove(listener)
 
     def store_now(self) -> None:
         """Puts the message on disk, so that its sender needs not wait for its handler."""
@@ -227,6 +234,25 @@ class DurableTurn(HandlerTurn):
         self.ending, self.outcome = Ending.FAILURE, MessageDead(text)
         letter = dead_row(self.row, self.deliveries, text, self._rules.clock.now_us())
         self._consume(OutcomeKind.DEAD, text.encode(), letter)
+
+    def refuse(self, error: BaseException) -> None:
+        """The handler was not run. What passes by itself costs no try: a stored message stays where it is."""
+        if isinstance(error, RunnerUnavailable | Suspended):
+            self._settle_storing()
+            self.ended = self.put_off = True
+            self.ending, self.outcome = Ending.FAILURE, error
+        else:
+            self.deliveries += 1
+            super().refuse(error)
+
+    def renew(self, activation: Activation) -> None:
+        super().renew(activation)
+        self.put_off = False
+        self.arguments = self.handler.signature.decode(self.row.payload)  # the last run may have changed them
+
+    @property
+    def repeatable(self) -> bool:
+        return not self.abandoned
 
     def settle(self) -> None:
         super().settle()

@@ -59,8 +59,8 @@ class Inflight:
     def forget(self, message_id: int, listener: Listener) -> None:
         """Nobody waits behind this listener any more."""
         turn = self._by_id.get(message_id)
-        if turn is not None and listener in turn.listeners:
-            turn.listeners.remove(listener)
+        if turn is not None:
+            turn.forget(listener)
         waiting = self._awaiting.get(message_id)
         if waiting is not None and listener in waiting:
             waiting.remove(listener)

@@ -21,7 +21,7 @@ from holdfast.ports.turn import current_turn
 
 from .admission import Admission
 from .delivery import Delivery
-from .door import Receipt, SendOptions
+from .door import DEFAULTS, Receipt, SendOptions
 from .handler import Handler
 from .manager import EntityManager
 from .running import TurnRunner
@@ -31,28 +31,42 @@ from .turns import WRITER, Activation, Ending, HandlerTurn, refuse_circle
 from .turnstile import Turnstile
 
 
-class Waiter:
-    """A local caller that waits for a durable message: for its acceptance, or for its outcome."""
+class Accepted:
+    """A local sender that waits until its durable message is on disk."""
 
-    __slots__ = ("accepted", "finished")
+    __slots__ = ("future",)
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.accepted: asyncio.Future[None] = loop.create_future()
-        self.finished: asyncio.Future[tuple[Ending, Any]] = loop.create_future()
+        self.future: asyncio.Future[None] = loop.create_future()
 
     def stored(self) -> None:
-        if not self.accepted.done():
-            self.accepted.set_result(None)
+        if not self.future.done():
+            self.future.set_result(None)
 
     def refused(self, error: BaseException) -> None:
-        for future in (self.accepted, self.finished):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # the sender awaits one of the two; the other must not be reported
+        _fail(self.future, error)
+
+    def done(self, _ending: Ending, _outcome: Any) -> None:
+        self.stored()
+
+
+class Finished:
+    """A local caller that waits for the outcome of a durable message."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[tuple[Ending, Any]] = loop.create_future()
+
+    def stored(self) -> None:
+        """The outcome is what counts."""
+
+    def refused(self, error: BaseException) -> None:
+        _fail(self.future, error)
 
     def done(self, ending: Ending, outcome: Any) -> None:
-        if not self.finished.done():
-            self.finished.set_result((ending, outcome))
+        if not self.future.done():
+            self.future.set_result((ending, outcome))
 
 
 class LocalDoor:
@@ -155,38 +169,39 @@ class LocalDoor:
         if options.tx is not None:
             raise UsageError("`tx=` writes through a PostgreSQL connection; this store is embedded")
         now = self._clock.now_us()
-        message_id = await self._ids.take()
+        message_id = self._ids.take_now() or await self._ids.take()
+        activation = self._live.get(address)
         return MessageRow(
-            id=message_id,
-            shard=self._manager.shard_of(address),
-            entity_type=address.entity_type,
-            entity_id=address.entity_id,
-            method=handler.name,
-            payload=payload,
-            payload_hash=payload_hash(payload),
-            key=options.key if options.key is not None else handler.dedupe_key(payload),
-            headers=None,
-            due_at=_due_at(options, now),
-            name=options.name,
-            every_us=micros(options.every) if options.every else 0,
-            generation=message_id,
-            deliveries=0,
-            crashes=0,
-            last_error=None,
-            created_at=now,
-            admitted_by=self._incarnation,
+            message_id,
+            self._manager.shard_of(address) if activation is None else activation.shard,
+            address.entity_type,
+            address.entity_id,
+            handler.name,
+            payload,
+            payload_hash(payload),
+            handler.dedupe_key(payload) if options.key is None else options.key,
+            None,  # headers
+            0 if options is DEFAULTS else _due_at(options, now),
+            options.name,
+            micros(options.every) if options.every else 0,
+            message_id,  # generation
+            0,  # deliveries
+            0,  # crashes
+            None,  # last_error
+            now,
+            self._incarnation,
         )
 
     async def result(self, message_id: int, timeout: float | None) -> Any:
         """The outcome of a durable message. Raises MessageNotFound, SendTimeout, MessageDead, the declared error."""
-        waiter = Waiter(self._loop)
-        await self._admission.listen(message_id, waiter)
+        finished = Finished(self._loop)
+        await self._admission.listen(message_id, finished)
         try:
             ending, outcome = await self._within(
-                waiter.finished, timeout or self._call_timeout, f"message {message_id}"
+                finished.future, timeout or self._call_timeout, f"message {message_id}"
             )
         finally:
-            self._admission.forget(message_id, waiter)
+            self._admission.forget(message_id, finished)
         if ending is not Ending.VALUE:
             raise outcome
         return outcome
@@ -244,12 +259,15 @@ class LocalDoor:
             if caller is not None:
                 refuse_circle(caller, address)
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
-            waiter = Waiter(self._loop)
-            _, turn = await self._admission.accept(row, handler, waiter, retry=False, one_way=False)
-            timeout = options.timeout or self._call_timeout
-            ending, outcome = await self._within(waiter.finished, timeout, handler.signature.name)
-            if turn is not None:
-                self._admission.forget(turn.row.id, waiter)
+            finished = Finished(self._loop)
+            _, turn = await self._admission.accept(row, handler, finished, retry=False, one_way=False)
+            try:
+                ending, outcome = await self._within(
+                    finished.future, options.timeout or self._call_timeout, handler.signature.name
+                )
+            finally:
+                if turn is not None:
+                    turn.forget(finished)
             if ending is not Ending.VALUE:
                 raise outcome
         except BaseException as error:
@@ -259,16 +277,15 @@ class LocalDoor:
         return handler.signature.result.cross(outcome)
 
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
-        waiter = Waiter(self._loop)
-        duplicate, turn = await self._admission.accept(row, handler, waiter, retry=False, one_way=True)
-        await self._within(waiter.accepted, options.timeout or self._call_timeout, handler.signature.name)
+        accepted = Accepted(self._loop)
+        duplicate, turn = await self._admission.accept(row, handler, accepted, retry=False, one_way=True)
+        await self._within(accepted.future, options.timeout or self._call_timeout, handler.signature.name)
         stored_id = turn.row.id if turn is not None else row.id
         return Receipt(MessageId(stored_id), duplicate)
 
     async def _within(self, future: asyncio.Future[Any], timeout: float, name: str) -> Any:
         """The future's result, or SendTimeout: the message itself goes on."""
-        late = SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key")
-        deadline = self._wheel.after(timeout, lambda: _fail(future, late))
+        deadline = self._wheel.after(timeout, lambda: _late(future, timeout, name))
         try:
             return await future
         finally:
@@ -295,7 +312,11 @@ def _give_up(turn: HandlerTurn, timeout: float) -> None:
     )
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _late(future: asyncio.Future[Any], timeout: float, name: str) -> None:
+    _fail(future, SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key"))
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
 

@@ -11,7 +11,9 @@ seen by anybody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -57,10 +59,10 @@ _staged_keys: ContextVar[_KeysOfTurn | None] = ContextVar("holdfast_staged_keys"
 class Submission:
     """Rows of new jobs on their way to the store; an item of the group commit."""
 
-    __slots__ = ("_arrived", "_jobs", "done", "rows", "size", "unit")
+    __slots__ = ("_jobs", "_stored", "done", "rows", "size", "unit")
 
     def __init__(
-        self, jobs: Sequence[JobRow], done: asyncio.Future[None], arrived: Callable[[JobRow], None], size: int
+        self, jobs: Sequence[JobRow], done: asyncio.Future[None], stored: Callable[[Sequence[JobRow]], None], size: int
     ) -> None:
         self.unit = Unit()
         self.unit.rows.extend(jobs)
@@ -69,14 +71,13 @@ class Submission:
         self.size = size
         self.done = done
         self._jobs = jobs
-        self._arrived = arrived
+        self._stored = stored
 
     def taken(self) -> None:
         """Nothing to do: the unit is complete."""
 
     def committed(self) -> None:
-        for row in self._jobs:
-            self._arrived(row)
+        self._stored(self._jobs)
         if not self.done.done():
             self.done.set_result(None)
 
@@ -120,20 +121,15 @@ class Admission:
             turn = current_turn.get()
             if turn is not None and not call.rules.detached:
                 number, duplicate = await self._stage(call, turn)
-            elif call.rules.key is None:
-                row = self._row(call, await self._ids.take(), None)
-                await self._store((row,), len(call.payload))
-                number, duplicate = row.id, False
             else:
-                number, duplicate = await self._submit_keyed(call, call.rules.key)
+                number, new = await self._submit_as(call, await self._ids.take())
+                duplicate = not new
         except HoldfastError as error:
             tally.submitted.failed(self._clock.monotonic() - began, error)
             raise
         if duplicate:
             tally.deduplicated()
             tally.submitted.succeeded(self._clock.monotonic() - began, 0)
-        elif turn is None or call.rules.detached:
-            tally.submitted.succeeded(self._clock.monotonic() - began)
         return JobHandle(number, duplicate, self._door, call.result)
 
     async def submit_many(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
@@ -169,7 +165,7 @@ class Admission:
             raise JobInvalid("jobs with a key are submitted one by one")
         began = self._clock.monotonic()
         try:
-            await self._store_chunk([self._row(call, number, None) for call, number in calls], began)
+            await self._store([self._row(call, number, None) for call, number in calls], began)
         except Conflict:
             if not await self._is_stored(calls[0][1]):
                 raise
@@ -178,14 +174,15 @@ class Admission:
     async def _admit_keyed(self, call: JobCall[Any], number: int) -> tuple[int, bool]:
         began, tally = self._clock.monotonic(), self._tallies.of(call.job_type, call.rules.priority)
         try:
-            job, known = await self._submit_keyed(call, call.rules.key or "", number)
+            job, known = await self._submit_keyed(call, call.rules.key or "", began, number)
         except HoldfastError as error:
             tally.submitted.failed(self._clock.monotonic() - began, error)
             raise
         duplicate = known and job != number
         if duplicate:
             tally.deduplicated()
-        tally.submitted.succeeded(self._clock.monotonic() - began, 0 if known else 1)
+        if known:
+            tally.submitted.succeeded(self._clock.monotonic() - began, 0)
         return job, duplicate
 
     async def _is_stored(self, number: int) -> bool:
@@ -194,43 +191,74 @@ class Admission:
     async def _submit_chunk(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
         began = self._clock.monotonic()
         rows = [self._row(call, await self._ids.take(), None) for call in calls]
-        await self._store_chunk(rows, began)
+        await self._store(rows, began)
         return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
 
-    async def _store_chunk(self, rows: Sequence[JobRow], began: float) -> None:
-        await self._store(rows, sum(len(row.payload) for row in rows))
-        seconds = self._clock.monotonic() - began
-        accepted: dict[tuple[str, int], int] = {}
-        for row in rows:
-            accepted[row.job_type, row.priority] = accepted.get((row.job_type, row.priority), 0) + 1
-        for (job_type, priority), count in accepted.items():
-            self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
-
-    async def _store(self, rows: Sequence[JobRow], size: int) -> None:
+    async def _store(self, rows: Sequence[JobRow], began: float) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.add(Submission(rows, done, self._arrived, size))
+        size = sum(len(row.payload) for row in rows)
+        self._commits.add(Submission(rows, done, partial(self._stored, began), size))
         await done
 
-    async def _submit_keyed(self, call: JobCall[Any], key: str, number: int = 0) -> tuple[int, bool]:
+    def _stored(self, began: float, rows: Sequence[JobRow]) -> None:
+        """Counted by the commit and not by the submitter, who may have been cancelled meanwhile."""
+        seconds = self._clock.monotonic() - began
+        for (job_type, priority), count in Counter((row.job_type, row.priority) for row in rows).items():
+            self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
+        for row in rows:
+            self._arrived(row)
+
+    async def admit(self, call: JobCall[Any], number: int, *, retry: bool) -> tuple[int, bool]:
+        """Stores a submit under the id its submitter chose; the job's id, and whether it is another submit's."""
+        self._check(call)
+        began = self._clock.monotonic()
+        if retry and await self._is_known(number):
+            return number, False
+        try:
+            stored, new = await self._submit_as(call, number)
+        except Conflict:
+            if not await self._is_known(number):
+                raise
+            return number, False
+        tally = self._tallies.of(call.job_type, call.rules.priority)
+        tally.submitted.succeeded(self._clock.monotonic() - began, 1 if new else 0)
+        if not new:
+            tally.deduplicated()
+        return stored, stored != number
+
+    async def _is_known(self, number: int) -> bool:
+        return await self._reader.live(number) is not None or await self._reader.archived(number) is not None
+
+    async def _submit_as(self, call: JobCall[Any], number: int) -> tuple[int, bool]:
+        """The job's id, and whether it was stored just now."""
+        if call.rules.key is not None:
+            return await self._submit_keyed(call, call.rules.key, number)
+        await self._store((self._row(call, number, None),), len(call.payload))
+        return number, True
+
+    async def _submit_keyed(self, call: JobCall[Any], key: str, number: int) -> tuple[int, bool]:
         name, digest = (call.job_type, call.rules.group, key), payload_hash(call.payload)
         for _ in range(TRIES_MAX):
-            while (other := self._under_way.get(name)) is not None:
-                await asyncio.shield(other)
-            turn_over = self._under_way[name] = asyncio.get_running_loop().create_future()
-            try:
-                known = await self._find(name)
+            async with self.key_of_ours(name):
+                known = await self.find(name)
                 if known is not None:
-                    return self._same(known, digest, name), True
-                row = self._row(call, number or await self._ids.take(), digest)
-                await self._store((row,), len(call.payload))
-            except Conflict:
-                continue  # another submit of this key was stored meanwhile: it will be found now
-            else:
-                return row.id, False
-            finally:
-                del self._under_way[name]
-                turn_over.set_result(None)
+                    return self._same(known, digest, name), False
+                with suppress(Conflict):  # another submit of this key was stored meanwhile: it will be found next time
+                    await self._store((self._row(call, number, digest),), len(call.payload))
+                    return number, True
         raise PersistenceError(f"the key {key!r} of {call.job_type} stays contended; submit again")
+
+    @asynccontextmanager
+    async def key_of_ours(self, name: KeyName) -> AsyncGenerator[None, None]:
+        """While it lasts no other submit of this key is looked up or stored here."""
+        while (other := self._under_way.get(name)) is not None:
+            await asyncio.shield(other)
+        over = self._under_way[name] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._under_way[name]
+            over.set_result(None)
 
     async def _stage(self, call: JobCall[Any], turn: Turn) -> tuple[int, bool]:
         """Puts the row into the handler's turn. A key is looked up, but only the store's guard decides at the end."""
@@ -242,7 +270,7 @@ class Admission:
         name = (call.job_type, call.rules.group, call.rules.key or "")
         if call.rules.key is not None:
             digest = payload_hash(call.payload)
-            known = keys.keys.get(name) or await self._find(name)
+            known = keys.keys.get(name) or await self.find(name)
             if known is not None:
                 return self._same(known, digest, name), True
         row = self._row(call, await self._ids.take(), digest)
@@ -257,7 +285,8 @@ class Admission:
         self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
         self._arrived(row)
 
-    async def _find(self, name: KeyName) -> Known | None:
+    async def find(self, name: KeyName) -> Known | None:
+        """The job that holds a key, running or finished."""
         live = await self._reader.live_by_key(*name)
         if live is not None:
             return Known(live.id, live.payload_hash)

@@ -116,3 +116,26 @@ async def storm(rig: Rig, seed: int) -> None:
     assert rig.tables.starts.rows == {}
     assert len(rig.engine._roster) == 0
     await rig.close()
+
+
+@simulated
+async def test_a_submit_counts_even_if_its_submitter_was_cancelled(rig: Rig) -> None:
+    """What is on disk is counted by its commit: the submitter may be gone before it hears of it."""
+
+    @rig.job
+    async def noop(number: int) -> int:
+        return number
+
+    await rig.open()
+    for slow_s in (0.0, 0.01):
+        rig.faults.latency_s = lambda slow_s=slow_s: slow_s
+        submit = asyncio.create_task(noop.submit(1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        submit.cancel()
+        with suppress(asyncio.CancelledError):
+            await submit
+        await settle(rig, "noop")
+    stored = (await rig.counts("noop")).enqueued
+    assert stored > 0
+    assert rig.metrics.value("jobs_enqueued_total", job_type="noop") == stored

@@ -23,7 +23,7 @@ from .blocking import Blocking
 from .config import NodeConfig, resolve
 from .declarations import Declarations, Module
 from .node import Node
-from .opening import open_runner
+from .opening import open_client, open_runner
 from .ops import ServePages, ops_pages
 from .services import ClusterService, JobService
 
@@ -57,7 +57,7 @@ class App(Declarations):
         self.jobs = JobService(self._job_door)
         self._store = store
         self._blocking = Blocking(
-            loop_in_use=lambda: None if self._node is None else self._node.loop, client=self.runner
+            loop_in_use=lambda: None if self._node is None else self._node.loop, client=self.client
         )
         self._link = Link(name, self._blocking.run)
         self._node: Node | None = None
@@ -97,6 +97,21 @@ class App(Declarations):
             )
             async with self.opened(lambda link: opening(link=link)) as node:
                 yield node
+
+    def client(self, *, store: str | None = None) -> AbstractAsyncContextManager[Node]:
+        """Talks to the runner of the store while the block runs, and hosts nothing.
+
+        `store` as for `runner`. It opens also where no runner answers: then durable sends and submits wait in the
+        store's inbox. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
+        """
+        opening = partial(
+            open_client,
+            self.config(store=store),
+            entity_types=self.entity_types,
+            settings=self.settings,
+            metrics=self.metrics,
+        )
+        return self.opened(lambda _: opening())
 
     def _health(self) -> Health:
         node = self._node

@@ -12,10 +12,13 @@ from holdfast.jobs.definition import Job
 from holdfast.kit.clock import Clock, SystemClock
 from holdfast.metrics import MetricsService
 from holdfast.settings import Settings
-from holdfast.storage.open import open_runner_store
+from holdfast.storage.open import open_client_store, open_runner_store, scheme, sqlite_path
+from holdfast.transport import SocketNetwork
 
+from .client import Client
 from .config import NodeConfig
-from .runner import Runner
+from .runner import VERSION, Runner
+from .serving_front import Front
 
 
 async def open_runner(
@@ -36,6 +39,15 @@ async def open_runner(
     """
     clock = clock or SystemClock()
     store = await open_runner_store(config.store, clock=clock)
+    address = socket_address(config.store)
+    front = address and Front(
+        network=SocketNetwork(settings.transport),
+        address=address,
+        store=store,
+        clock=clock,
+        settings=settings,
+        software=f"holdfast {VERSION}",
+    )
     runner = Runner(
         store=store,
         entity_types=entity_types,
@@ -46,6 +58,7 @@ async def open_runner(
         clock=clock,
         rng=rng or random.Random(),
         http=http,
+        front=front or None,
     )
     try:
         await runner.start()
@@ -53,3 +66,37 @@ async def open_runner(
         await runner.stop()
         raise
     return runner
+
+
+async def open_client(
+    config: NodeConfig,
+    *,
+    entity_types: Mapping[type[Any], EntityType],
+    settings: Settings,
+    metrics: MetricsService,
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+) -> Client:
+    """A client that has looked for a runner. Raises as `open_runner`; that no runner answers is no error."""
+    clock = clock or SystemClock()
+    client = Client(
+        store=await open_client_store(config.store, clock=clock),
+        network=SocketNetwork(settings.transport),
+        entity_types=entity_types,
+        settings=settings,
+        metrics=metrics,
+        clock=clock,
+        rng=rng or random.Random(),
+        software=f"holdfast {VERSION}",
+    )
+    try:
+        await client.start()
+    except BaseException:
+        await client.stop()
+        raise
+    return client
+
+
+def socket_address(store: str) -> str | None:
+    """Where the runner of this store listens; None for a store that only its own process can use."""
+    return f"unix:{sqlite_path(store)}.sock" if scheme(store) == "sqlite" else None

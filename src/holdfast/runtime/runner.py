@@ -21,7 +21,6 @@ from holdfast.entities.door import DEFAULTS, Door, Link
 from holdfast.entities.engine import EntityEngine
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
-from holdfast.entities.stepping import CHECKPOINT
 from holdfast.entities.surroundings import Surroundings as EntitySurroundings
 from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.jobs.definition import Job
@@ -31,6 +30,7 @@ from holdfast.jobs.surroundings import Surroundings as JobSurroundings
 from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
+from holdfast.kit.eager import CHECKPOINT
 from holdfast.kit.hashing import shard_of
 from holdfast.kit.ids import IdPool
 from holdfast.kit.service import Periodic
@@ -44,6 +44,7 @@ from holdfast.ports.store import RunnerStore
 from holdfast.settings import Settings
 
 from .commits import MeteredJournal
+from .serving_front import Front
 
 logger = logging.getLogger("holdfast.runtime")
 
@@ -66,8 +67,11 @@ class Runner:
         clock: Clock,
         rng: random.Random,
         http: str | None = None,
+        front: Front | None = None,
     ) -> None:
+        """`front` serves other processes; without it nobody but this one is served."""
         self._store = store
+        self._front = front
         self.http = http
         self._entity_types = entity_types
         self._job_types = job_types
@@ -95,10 +99,11 @@ class Runner:
         self._jobs: JobEngine
         self._started = self._stopped = False
 
-    async def start(self, *, address: str = "") -> None:
+    async def start(self) -> None:
         """Registers, takes up what the store holds, and serves."""
         self._metrics.own_thread()
         types = tuple(sorted(declared.name for declared in self._entity_types.values()))
+        address = "" if self._front is None else await self._front.listen()
         await self._lease.start(address=address, version=VERSION, types=types, group=GROUP)
         self._engine = self._entity_engine()
         self._jobs = self._job_engine()
@@ -106,6 +111,8 @@ class Runner:
         await self._jobs.start()
         await self._engine.start()
         await self._pruning.start()
+        if self._front is not None:
+            self._open(self._front)
         self._describe()
         self._started = True
 
@@ -179,6 +186,8 @@ class Runner:
             return
         self._lease.state = RunnerState.DRAINING
         timeout_s = self._settings.cluster.drain_timeout
+        if self._front is not None:
+            self._front.go_away()
         await asyncio.gather(self._engine.drain(timeout_s), self._jobs.drain(timeout_s))
         await self._group.drain()
 
@@ -186,6 +195,8 @@ class Runner:
         if self._stopped:
             return
         self._stopped = True
+        if self._front is not None:
+            await self._front.close()
         if self._started:
             await self._pruning.stop()
             await self._jobs.stop()
@@ -195,6 +206,20 @@ class Runner:
         await self._lease.stop()
         self._wheel.close()
         await self._store.close()
+
+    def _open(self, front: Front) -> None:
+        front.open(
+            node=self,
+            entities=self._engine,
+            jobs=self._jobs,
+            types={declared.name: declared for declared in self._entity_types.values()},
+            shard_of=self._shard_of,
+            runner_id=self._lease.runner_id,
+            inbox_taken=self._inbox_taken,
+        )
+
+    async def _inbox_taken(self, message_id: int) -> None:
+        """Nothing to do yet."""
 
     def _entity_engine(self) -> EntityEngine:
         return EntityEngine(

@@ -1,0 +1,255 @@
+"""The door of a client: its refs' calls, sends and streams, carried out over the connection to the runner."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from time import perf_counter
+from typing import Any
+
+from holdfast.entities.door import Receipt, SendOptions
+from holdfast.entities.durable import decode_declared
+from holdfast.entities.entity_type import EntityType
+from holdfast.entities.handler import Handler
+from holdfast.errors import (
+    KeyConflict,
+    MalformedMessage,
+    MessageDead,
+    RunnerUnavailable,
+    SendTimeout,
+    UsageError,
+)
+from holdfast.kit.deadlines import DeadlineWheel
+from holdfast.metrics import MetricsService
+from holdfast.metrics.meters import OperationMeter
+from holdfast.model.address import Address
+from holdfast.model.envelope import ONE_WAY, Accepted, Call, DeclaredError, Reply, Result, StreamOpen, Timing
+from holdfast.model.ids import SECOND_US, MessageId, micros
+from holdfast.model.message import OutcomeKind
+from holdfast.ports.transport import RemoteStream
+from holdfast.settings import Settings
+
+from .client_connection import NOT_EXECUTED, RunnerLink
+from .client_inbox import ClientInbox
+from .client_lines import Left, Lines
+from .remote import CANCEL_TIMER, MESSAGE_OUTCOME, AskMessage, AskTimer, MessageOutcome, pack, unpack
+
+
+class ClientDoor:
+    """Implements `entities.door.Door` for a process that hosts nothing."""
+
+    def __init__(
+        self,
+        *,
+        link: RunnerLink,
+        lines: Lines,
+        inbox: ClientInbox,
+        types: Mapping[str, EntityType],
+        wheel: DeadlineWheel,
+        settings: Settings,
+        metrics: MetricsService,
+    ) -> None:
+        self._link = link
+        self._lines = lines
+        self._inbox = inbox
+        self._types = types
+        self._wheel = wheel
+        self._call_timeout = settings.entities.call_timeout
+        self._stream_credit = settings.transport.stream_credit
+        self._meters: dict[str, OperationMeter] = {
+            name: metrics.cluster.meter(operation="send", entity_type=name) for name in types
+        }
+
+    async def call(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Any:
+        started, meter = perf_counter(), self._meters[address.entity_type]
+        try:
+            timeout_s = options.timeout or self._call_timeout
+            entity_type, entity_id = address
+            payload = handler.signature.encode(args, kwargs)
+            call = Call(0, entity_type, entity_id, handler.name, payload, round(timeout_s * SECOND_US))
+            peer = self._link.peer
+            if peer is None:
+                reply = await self._link.ask(call, timeout_s)
+            else:
+                try:
+                    reply = await peer.call(call)
+                except NOT_EXECUTED:
+                    reply = await self._link.ask(call, timeout_s - (perf_counter() - started))
+            outcome = _value(handler, reply)
+        except Exception as error:
+            meter.failed(perf_counter() - started, error)
+            raise
+        except BaseException:
+            meter.cancelled(perf_counter() - started)
+            raise
+        meter.succeeded(perf_counter() - started)
+        return outcome
+
+    async def call_durable(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Any:
+        started, meter = perf_counter(), self._meters[address.entity_type]
+        try:
+            timeout_s = options.timeout or self._call_timeout
+            call = _durable(address, handler, args, kwargs, options, timeout_s, 0)
+            reply = await self._lines.deliver(address, call, timeout_s)
+            if type(reply) is Result:
+                outcome = handler.signature.result.decode(reply.payload)
+            elif isinstance(reply, Accepted):
+                outcome = await self.outcome(call.message_id, timeout_s - (perf_counter() - started))
+            else:
+                assert not isinstance(reply, Left), "a message with a reply is not left in the inbox"
+                outcome = _value(handler, reply)
+        except Exception as error:
+            meter.failed(perf_counter() - started, error)
+            raise
+        except BaseException:
+            meter.cancelled(perf_counter() - started)
+            raise
+        meter.succeeded(perf_counter() - started)
+        return outcome
+
+    async def send(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Receipt[Any]:
+        started, meter = perf_counter(), self._meters[address.entity_type]
+        try:
+            timeout_s = options.timeout or self._call_timeout
+            call = _durable(address, handler, args, kwargs, options, timeout_s, ONE_WAY)
+            reply = await self._lines.deliver(address, call, timeout_s)
+            receipt = _receipt(call, reply)
+        except Exception as error:
+            meter.failed(perf_counter() - started, error)
+            raise
+        except BaseException:
+            meter.cancelled(perf_counter() - started)
+            raise
+        meter.succeeded(perf_counter() - started)
+        return receipt
+
+    def stream(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> AsyncIterator[Any]:
+        payload = handler.signature.encode(args, kwargs)
+        return self._elements(address, handler, payload, options.timeout or self._call_timeout)
+
+    async def cancel_timer(self, address: Address, name: str) -> bool:
+        asked = AskTimer(*address, name, self._inbox.left)
+        return unpack(await self._link.question(CANCEL_TIMER, pack(asked), self._call_timeout), bool)
+
+    async def outcome(self, message_id: int, timeout_s: float) -> Any:
+        """How a durable message ends, waited for. Raises as `LocalDoor.result`."""
+        asked = AskMessage(message_id, self._inbox.left)
+        try:
+            payload = await self._link.question(MESSAGE_OUTCOME, pack(asked), timeout_s)
+        except RunnerUnavailable as error:
+            raise SendTimeout(f"message {message_id} is stored, and was not done in time: {error}") from error
+        return self._decoded(unpack(payload, MessageOutcome), message_id)
+
+    def _decoded(self, ended: MessageOutcome, message_id: int) -> Any:
+        declared = self._types.get(ended.entity_type)
+        handler = None if declared is None else declared.handlers.get(ended.method)
+        if handler is None:
+            raise MalformedMessage(f"{ended.entity_type}.{ended.method} is no message of this App", executed="yes")
+        match OutcomeKind(ended.kind):
+            case OutcomeKind.REPLIED:
+                return None if ended.outcome is None else handler.signature.result.decode(ended.outcome)
+            case OutcomeKind.DECLARED_ERROR:
+                raise decode_declared(handler, ended.outcome or b"")
+            case OutcomeKind.DEAD | OutcomeKind.DISCARDED:
+                raise MessageDead((ended.outcome or b"").decode(errors="replace"))
+            case OutcomeKind.KEY_CONFLICT:
+                raise KeyConflict(f"the key of message {message_id} was used before with another payload")
+
+    async def _elements(
+        self, address: Address, handler: Handler, payload: bytes, timeout_s: float
+    ) -> AsyncIterator[Any]:
+        peer = self._link.peer or await self._link.reached(timeout_s)
+        if peer is None:
+            raise RunnerUnavailable(f"no runner answers: {self._link.why}")
+        opening = StreamOpen(0, *address, handler.name, payload, self._stream_credit, micros(timeout_s))
+        elements = _Patient(peer.stream(opening), self._wheel, timeout_s, handler.signature.name)
+        try:
+            async for element in elements:
+                yield handler.signature.result.decode(element)
+        finally:
+            elements.cancel()
+
+
+class _Patient:
+    """A stream that waits only so long for each of its elements."""
+
+    def __init__(self, stream: RemoteStream, wheel: DeadlineWheel, timeout_s: float, name: str) -> None:
+        self._stream = stream
+        self._wheel = wheel
+        self._timeout_s = timeout_s
+        self._name = name
+        self._late = False
+        self.cancel = stream.cancel
+
+    def __aiter__(self) -> _Patient:
+        return self
+
+    async def __anext__(self) -> bytes:
+        deadline = self._wheel.after(self._timeout_s, self._expire)
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            if self._late:
+                raise SendTimeout(f"{self._name} gave no element within {self._timeout_s:g} s") from None
+            raise
+        finally:
+            deadline.cancel()
+
+    def _expire(self) -> None:
+        self._late = True
+        self._stream.cancel()
+
+
+def _durable(
+    address: Address,
+    handler: Handler,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: SendOptions,
+    timeout_s: float,
+    flags: int,
+) -> Call:
+    if options.tx is not None:
+        raise UsageError("`tx=` writes through a PostgreSQL connection; this store is embedded")
+    payload = handler.signature.encode(args, kwargs)
+    key = options.key if options.key is not None else handler.dedupe_key(payload)
+    entity_type, entity_id = address
+    timing = _timing(options)
+    return Call(
+        0, entity_type, entity_id, handler.name, payload, round(timeout_s * SECOND_US), 0, flags, key, 0, timing
+    )
+
+
+def _timing(options: SendOptions) -> Timing | None:
+    if options.delay is None and options.at is None and options.every is None and options.name is None:
+        return None
+    return Timing(
+        delay_us=micros(options.delay or 0),
+        due_at=0 if options.at is None else micros(options.at.timestamp()),
+        every_us=micros(options.every or 0),
+        name=options.name,
+    )
+
+
+def _value(handler: Handler, reply: Reply) -> Any:
+    """What the handler returned. Raises what it declared."""
+    if type(reply) is Result:
+        return handler.signature.result.decode(reply.payload)
+    if isinstance(reply, DeclaredError):
+        raise decode_declared(handler, reply.payload)
+    raise MalformedMessage(f"the runner answered a call with {type(reply).__name__}", executed="unknown")
+
+
+def _receipt(call: Call, reply: Reply | Left) -> Receipt[Any]:
+    if isinstance(reply, Left):
+        return Receipt(MessageId(call.message_id), duplicate=None)
+    if isinstance(reply, Accepted):
+        return Receipt(MessageId(reply.message_id), reply.duplicate)
+    raise MalformedMessage(f"the runner answered a send with {type(reply).__name__}", executed="unknown")

@@ -1,0 +1,79 @@
+"""Where a client leaves what no runner is there to take: rows of the inbox, many in one write.
+
+A write waits behind the store's gate, so what comes in meanwhile goes out together with the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+
+from holdfast.errors import RunnerUnavailable
+from holdfast.kit.batching import Closed, GroupCommit
+from holdfast.model.inbox import Entry, InboxKind, encode_entry
+from holdfast.ports.reads import InboxWriter
+
+
+class Leaving:
+    """One row on its way into the inbox; an item of the group commit."""
+
+    __slots__ = ("_done", "entry")
+
+    def __init__(self, entry: tuple[int, int, InboxKind, bytes], done: asyncio.Future[None]) -> None:
+        self.entry = entry
+        self._done = done
+
+    @property
+    def rows(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.entry[3])
+
+    def taken(self) -> None:
+        """Nothing to do: the row is complete."""
+
+    def committed(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def failed(self, error: BaseException) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+
+class ClientInbox:
+    """Leaves rows, and remembers how far: `left` is the newest id that may still be in the inbox, 0 for none."""
+
+    def __init__(self, writer: InboxWriter) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer
+        self._group: GroupCommit[Leaving] = GroupCommit(self._write, loop=self._loop)
+        self.left = 0
+
+    def leave(self, number: int, shard: int, entry: Entry) -> asyncio.Future[None]:
+        """Durable once the future is done; it fails with PersistenceError, and nothing was written then."""
+        kind, body = encode_entry(entry)
+        done: asyncio.Future[None] = self._loop.create_future()
+        try:
+            self._group.add(Leaving((number, shard, kind, body), done))
+        except Closed:
+            done.set_exception(RunnerUnavailable("this client is stopping"))
+        return done
+
+    def taken(self, up_to: int) -> None:
+        """A runner has taken everything up to this id."""
+        if self.left <= up_to:
+            self.left = 0
+
+    async def close(self) -> None:
+        """Writes what is waiting, and no more."""
+        await self._group.close()
+
+    def _write(self, batch: Sequence[Leaving]) -> Awaitable[None]:
+        return self._leave([item.entry for item in batch])
+
+    async def _leave(self, entries: list[tuple[int, int, InboxKind, bytes]]) -> None:
+        await self._writer.leave(entries)
+        self.left = max(self.left, *(entry[0] for entry in entries))

@@ -1,0 +1,188 @@
+"""What client and runner ask each other beside messages: the services by name, and what crosses with each.
+
+A question and its answer are msgpack lists in the order of their fields; fields may be added at the end, with a
+default. Moments and durations are microseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from holdfast.errors import SerializationError
+from holdfast.jobs.call import JobCall, SubmitRules
+from holdfast.model.envelope import Timing
+from holdfast.model.signature import ValueCodec
+
+T = TypeVar("T")
+
+ALLOCATE_IDS = "ids.allocate"
+TAKE_INBOX = "inbox.take"
+MESSAGE_OUTCOME = "messages.outcome"
+CANCEL_TIMER = "messages.cancel_timer"
+BROADCAST = "messages.broadcast"
+SUBMIT_JOBS = "jobs.submit"
+JOB_STATUS = "jobs.status"
+JOB_WAIT = "jobs.wait"
+JOB_CANCEL = "jobs.cancel"
+JOB_REPLAY = "jobs.replay"
+JOB_DISCARD = "jobs.discard"
+JOB_DEAD_LETTERS = "jobs.dead_letters"
+RUNNERS = "cluster.runners"
+SHARDS = "cluster.shards"
+WHERE = "cluster.where"
+
+ANYTHING = ValueCodec(Any, "a job's result")
+"""Stands for the codec of a result that this process only passes on."""
+
+
+class AskMessage(msgspec.Struct, frozen=True, array_like=True):
+    """About a durable message; what its sender left in the inbox up to `after` is taken first."""
+
+    message_id: int
+    after: int = 0
+
+
+class MessageOutcome(msgspec.Struct, frozen=True, array_like=True):
+    """How a durable message ended, as its done row keeps it: `kind` is an `OutcomeKind`."""
+
+    entity_type: str
+    method: str
+    kind: int
+    outcome: bytes | None
+    key: str | None = None
+
+
+class AskTimer(msgspec.Struct, frozen=True, array_like=True):
+    entity_type: str
+    entity_id: str
+    name: str
+    after: int = 0
+
+
+class AskEach(msgspec.Struct, frozen=True, array_like=True):
+    """A message to every live instance of a type."""
+
+    entity_type: str
+    method: str
+    payload: bytes
+
+
+class Spoken(msgspec.Struct, frozen=True, array_like=True):
+    """One instance's answer: a value, a declared error, or an error of Holdfast's own by name."""
+
+    value: bytes | None = None
+    declared: bytes | None = None
+    reason: str = ""
+    message: str = ""
+    executed: str = "no"
+    error_type: str = ""
+    incident: str = ""
+
+
+class JobOrder(msgspec.Struct, frozen=True, array_like=True):
+    """A job to be stored under an id that its submitter chose and keeps in every retry."""
+
+    id: int
+    job_type: str
+    payload: bytes
+    priority: int
+    max_attempts: int = 0
+    timeout_us: int = 0
+    delay_us: int = 0
+    at_us: int = 0
+    key: str | None = None
+    group: str | None = None
+
+
+class Orders(msgspec.Struct, frozen=True, array_like=True):
+    """Jobs that are stored together; `retry` says that an earlier try may have stored them."""
+
+    jobs: tuple[JobOrder, ...]
+    retry: bool = False
+    after: int = 0
+
+
+class Submitted(msgspec.Struct, frozen=True, array_like=True):
+    """The job that an order led to; of a duplicate the first one."""
+
+    id: int
+    duplicate: bool
+
+
+class AskJob(msgspec.Struct, frozen=True, array_like=True):
+    """About a job; `timeout_us` 0 is no bound."""
+
+    id: str
+    after: int = 0
+    timeout_us: int = 0
+
+
+class AskDeadLetters(msgspec.Struct, frozen=True, array_like=True):
+    limit: int
+    after_id: str | None = None
+    job_type: str | None = None
+
+
+class AskWhere(msgspec.Struct, frozen=True, array_like=True):
+    entity_type: str
+    entity_id: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def pack(value: object) -> bytes:
+    """A question or an answer as it travels."""
+    return _encode(value)
+
+
+def unpack(payload: bytes, kind: type[T]) -> T:
+    """The opposite. Raises SerializationError for what is no `kind`."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    try:
+        return decoder.decode(payload)  # type: ignore[no-any-return]
+    except (ValueError, RecursionError) as error:
+        raise SerializationError(f"what the other process said can't be read: {error}") from error
+
+
+def order_of(call: JobCall[Any], number: int) -> JobOrder:
+    """A submit as it travels."""
+    rules = call.rules
+    return JobOrder(
+        number,
+        call.job_type,
+        call.payload,
+        rules.priority,
+        rules.max_attempts,
+        rules.timeout_us,
+        rules.delay_us,
+        rules.at_us,
+        rules.key,
+        rules.group,
+    )
+
+
+def call_of(order: JobOrder) -> JobCall[Any]:
+    """The submit at its owner."""
+    rules = SubmitRules(
+        priority=order.priority,
+        max_attempts=order.max_attempts,
+        timeout_us=order.timeout_us,
+        delay_us=order.delay_us,
+        at_us=order.at_us,
+        key=order.key,
+        group=order.group,
+        detached=True,
+    )
+    return JobCall(order.job_type, order.payload, rules, ANYTHING)
+
+
+def due_at_us(timing: Timing, now_us: int) -> int:
+    """When a message is due that says so; 0 for at once."""
+    wait_us = timing.delay_us or timing.every_us
+    return timing.due_at or (now_us + wait_us if wait_us else 0)

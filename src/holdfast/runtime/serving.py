@@ -1,0 +1,227 @@
+"""What a runner does with what its peers ask: their messages go to its entities, their questions to its services.
+
+A batch of envelopes is handed on in one go, without a task per message: a volatile call becomes a turn that sends its
+reply when it settles, a durable one is let in by `serving_durable`, streams and questions get a task each. What a peer
+asked can be cancelled by it as long as it is in its `Conversation`; a durable message goes on without its sender.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol, assert_never
+
+from holdfast.entities.durable import encode_declared
+from holdfast.entities.handler import Handler
+from holdfast.entities.manager import EntityManager
+from holdfast.entities.turns import Activation, Ending, HandlerTurn
+from holdfast.errors import CallCircle, HandlerFailed, HoldfastError, MalformedMessage, RunnerUnavailable
+from holdfast.model.address import Address, checked_entity_id
+from holdfast.model.envelope import Call, Cancel, DeclaredError, Incoming, Outgoing, Request, Result, StreamOpen
+from holdfast.model.ids import SECOND_US
+from holdfast.ports.transport import Peer
+from holdfast.settings import EntitySettings
+from holdfast.transport import failure_of
+
+logger = logging.getLogger("holdfast.runtime")
+
+NIL = b"\xc0"
+"""None as msgpack writes it."""
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> object:
+        """Its asker does not wait any more."""
+        ...
+
+
+class Conversation:
+    """What one peer has asked and was not answered yet."""
+
+    __slots__ = ("open", "peer", "waiting")
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.open = True
+        self.waiting: dict[int, Cancellable] = {}
+
+    def answer(self, envelope: Outgoing) -> None:
+        self.peer.send(envelope)
+
+    def refuse(self, correlation: int, error: BaseException) -> None:
+        self.peer.send(failure_of(error, correlation=correlation))
+
+    def cancel(self, correlation: int) -> None:
+        asked = self.waiting.pop(correlation, None)
+        if asked is not None:
+            asked.cancel()
+
+    def lose(self) -> None:
+        """The line is gone."""
+        self.open = False
+        waiting, self.waiting = self.waiting, {}
+        for asked in waiting.values():
+            asked.cancel()
+
+
+class RemoteTurn(HandlerTurn):
+    """A volatile call from another process: answers when it settles."""
+
+    def __init__(
+        self,
+        activation: Activation,
+        handler: Handler,
+        arguments: tuple[object, ...],
+        timeout: float,
+        conversation: Conversation,
+        correlation: int,
+    ) -> None:
+        super().__init__(activation, handler, arguments, None, timeout)
+        self._conversation = conversation
+        self._correlation = correlation
+
+    def wake(self) -> None:
+        conversation, correlation = self._conversation, self._correlation
+        if conversation.waiting.pop(correlation, None) is None:
+            return  # cancelled, or answered
+        if self.ending is not Ending.VALUE:
+            conversation.answer(_unhappy(self, correlation))
+        elif self.outcome is None:
+            conversation.answer(Result(correlation, NIL))
+        else:
+            conversation.answer(Result(correlation, self.handler.signature.result.encode(self.outcome)))
+
+    def cancel(self) -> None:
+        self.abandoned = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Asked(Protocol):
+    """Who takes one kind of question."""
+
+    def take(self, conversation: Conversation, handler: Handler, call: Call) -> None: ...
+
+
+class AskedStream(Protocol):
+    def take(self, conversation: Conversation, handler: Handler, opening: StreamOpen) -> None: ...
+
+
+class AskedService(Protocol):
+    def take(self, conversation: Conversation, request: Request) -> None: ...
+
+
+class Serving:
+    """Implements the port `Inbound`: listens from the first moment, and serves once it was told whom."""
+
+    def __init__(self, settings: EntitySettings) -> None:
+        self._payload_bytes_max = settings.payload_bytes_max
+        self._conversations: dict[Peer, Conversation] = {}
+        self._manager: EntityManager | None = None
+        self._why_not = "this runner is starting"
+        self._durable: Asked
+        self._streams: AskedStream
+        self._services: AskedService
+
+    def open(self, manager: EntityManager, *, durable: Asked, streams: AskedStream, services: AskedService) -> None:
+        """From now on calls are taken; those that came before were refused as surely not executed."""
+        self._durable, self._streams, self._services = durable, streams, services
+        self._manager = manager
+
+    def shut(self) -> None:
+        """Takes nothing more."""
+        self._manager = None
+        self._why_not = "this runner is stopping"
+
+    def on_envelopes(self, peer: Peer, batch: Sequence[Incoming]) -> None:
+        conversation = self._conversations.get(peer)
+        if conversation is None:
+            conversation = self._conversations[peer] = Conversation(peer)
+        for envelope in batch:
+            try:
+                self._take(conversation, envelope)
+            except HoldfastError as error:
+                conversation.refuse(envelope.correlation, error)
+            except Exception as error:
+                logger.exception("what %s asked could not be handled", peer.identity.software or "a peer")
+                conversation.refuse(envelope.correlation, error)
+
+    def on_lost(self, peer: Peer) -> None:
+        conversation = self._conversations.pop(peer, None)
+        if conversation is not None:
+            conversation.lose()
+
+    def _take(self, conversation: Conversation, envelope: Incoming) -> None:
+        manager = self._manager
+        if isinstance(envelope, Cancel):
+            conversation.cancel(envelope.correlation)
+            return
+        if manager is None:
+            raise RunnerUnavailable(self._why_not)
+        match envelope:
+            case Call():
+                handler = self._handler(manager, envelope)
+                if handler.durable:
+                    self._durable.take(conversation, handler, envelope)
+                else:
+                    self._take_volatile(manager, conversation, handler, envelope)
+            case StreamOpen():
+                self._streams.take(conversation, self._handler(manager, envelope), envelope)
+            case Request():
+                self._services.take(conversation, envelope)
+            case _:
+                assert_never(envelope)
+
+    def _handler(self, manager: EntityManager, asked: Call | StreamOpen) -> Handler:
+        """Raises MalformedMessage for what no handler here takes."""
+        handler = manager.hosted_type(asked.entity_type).handlers.get(asked.method)
+        name = f"{asked.entity_type}.{asked.method}"
+        if handler is None:
+            raise MalformedMessage(f"{name} is no message here")
+        if len(asked.payload) > self._payload_bytes_max:
+            raise MalformedMessage(
+                f"the arguments of {name} take {len(asked.payload)} bytes, more than the "
+                f"{self._payload_bytes_max} of entities.payload_bytes_max"
+            )
+        if handler.options.stream != isinstance(asked, StreamOpen):
+            raise MalformedMessage(f"{name} is {'a stream' if handler.options.stream else 'no stream'}")
+        if isinstance(asked, Call) and handler.durable != (asked.message_id != 0):
+            raise MalformedMessage(f"{name} is {'durable' if handler.durable else 'not durable'} here")
+        return handler
+
+    @staticmethod
+    def _take_volatile(manager: EntityManager, conversation: Conversation, handler: Handler, call: Call) -> None:
+        address = Address(call.entity_type, call.entity_id)
+        arguments = handler.signature.decode(call.payload)
+        activation = manager.live.get(address)
+        if activation is None:
+            checked_entity_id(call.entity_id)
+            activation = manager.activation(address)
+        manager.refuse_overload(activation)
+        correlation = call.correlation
+        turn = RemoteTurn(activation, handler, arguments, call.timeout_us / SECOND_US, conversation, correlation)
+        if call.chain:
+            if address in call.chain:
+                raise CallCircle(f"{handler.signature.name} waits for {address}, which waits for it")
+            turn.chain = call.chain
+        conversation.waiting[correlation] = turn
+        manager.enqueue(turn)
+
+
+def _unhappy(turn: HandlerTurn, correlation: int) -> Outgoing:
+    """The answer of a turn that did not end with a value."""
+    if turn.ending is Ending.DECLARED:
+        return declared(correlation, turn.outcome)
+    if not isinstance(turn.outcome, Exception):
+        return failure_of(RunnerUnavailable("this runner stopped the handler"), correlation=correlation)
+    return failure_of(turn.outcome, correlation=correlation)
+
+
+def declared(correlation: int, error: BaseException) -> Outgoing:
+    """A declared error as it travels; one whose arguments can't is told by its name."""
+    try:
+        return DeclaredError(correlation, encode_declared(error))
+    except (TypeError, ValueError, OverflowError):
+        kind = type(error).__name__
+        failed = HandlerFailed(f"the handler raised {kind}, whose arguments can't be sent", error_type=kind)
+        return failure_of(failed, correlation=correlation)

@@ -1,0 +1,203 @@
+"""The services of a runner: what its clients ask about jobs, outcomes, ids, and the cluster.
+
+Each question gets a task; it ends with one answer, a value or an error of Holdfast's own by its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from holdfast.entities.durable import encode_declared
+from holdfast.entities.entity_type import EntityType
+from holdfast.entities.handler import Handler
+from holdfast.errors import HoldfastError, MalformedMessage
+from holdfast.jobs.engine import JobEngine
+from holdfast.kit.tasks import TaskOwner
+from holdfast.model.address import Address
+from holdfast.model.envelope import Request, Result
+from holdfast.model.ids import SECOND_US, JobId
+from holdfast.ports.store import Ids
+from holdfast.transport import failure_of
+
+from . import remote
+from .node import Node
+from .remote import (
+    AskDeadLetters,
+    AskEach,
+    AskJob,
+    AskMessage,
+    AskTimer,
+    AskWhere,
+    MessageOutcome,
+    Orders,
+    Spoken,
+    Submitted,
+    call_of,
+    pack,
+    unpack,
+)
+from .serving import Conversation
+
+logger = logging.getLogger("holdfast.runtime")
+
+IDS_MAX = 65_536
+"""Ids that one question gets at most."""
+
+Answer = Callable[[bytes], Awaitable[object]]
+
+
+class Services:
+    """Answers questions by their name."""
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        jobs: JobEngine,
+        types: Mapping[str, EntityType],
+        ids: Ids,
+        outcome: Callable[[int], Awaitable[MessageOutcome]],
+        inbox_taken: Callable[[int], Awaitable[None]],
+        tasks: TaskOwner,
+    ) -> None:
+        """`outcome(message id)` returns once it is known; `inbox_taken` as for `DurableIntake`."""
+        self._node = node
+        self._jobs = jobs
+        self._types = types
+        self._ids = ids
+        self._outcome = outcome
+        self._inbox_taken = inbox_taken
+        self._tasks = tasks
+        self._answers: dict[str, Answer] = {
+            remote.ALLOCATE_IDS: self._allocate_ids,
+            remote.TAKE_INBOX: self._take_inbox,
+            remote.MESSAGE_OUTCOME: self._message_outcome,
+            remote.CANCEL_TIMER: self._cancel_timer,
+            remote.BROADCAST: self._broadcast,
+            remote.SUBMIT_JOBS: self._submit_jobs,
+            remote.JOB_STATUS: self._job_status,
+            remote.JOB_WAIT: self._job_wait,
+            remote.JOB_CANCEL: self._job_cancel,
+            remote.JOB_REPLAY: self._job_replay,
+            remote.JOB_DISCARD: self._job_discard,
+            remote.JOB_DEAD_LETTERS: self._job_dead_letters,
+            remote.RUNNERS: self._runners,
+            remote.SHARDS: self._shards,
+            remote.WHERE: self._where,
+        }
+
+    def take(self, conversation: Conversation, request: Request) -> None:
+        answer = self._answers.get(request.service)
+        if answer is None:
+            raise MalformedMessage(f"no service {request.service!r} here")
+        answering = self._answer(conversation, request, answer)
+        conversation.waiting[request.correlation] = self._tasks.start(answering, name=request.service)
+
+    async def _answer(self, conversation: Conversation, request: Request, answer: Answer) -> None:
+        correlation = request.correlation
+        try:
+            value = await answer(request.payload)
+            conversation.answer(Result(correlation, pack(value)))
+        except Exception as error:
+            if not isinstance(error, HoldfastError):
+                logger.exception("the service %s failed", request.service)
+            conversation.answer(failure_of(error, correlation=correlation))
+        finally:
+            conversation.waiting.pop(correlation, None)
+
+    # Ids, messages.
+
+    async def _allocate_ids(self, payload: bytes) -> int:
+        return await self._ids.allocate(max(1, min(unpack(payload, int), IDS_MAX)))
+
+    async def _take_inbox(self, payload: bytes) -> None:
+        await self._inbox_taken(unpack(payload, int))
+
+    async def _message_outcome(self, payload: bytes) -> MessageOutcome:
+        asked = unpack(payload, AskMessage)
+        await self._inbox_up_to(asked.after)
+        return await self._outcome(asked.message_id)
+
+    async def _cancel_timer(self, payload: bytes) -> bool:
+        asked = unpack(payload, AskTimer)
+        await self._inbox_up_to(asked.after)
+        return await self._node.entities.cancel_timer(Address(asked.entity_type, asked.entity_id), asked.name)
+
+    async def _broadcast(self, payload: bytes) -> list[Spoken]:
+        asked = unpack(payload, AskEach)
+        declared = self._types.get(asked.entity_type)
+        handler = None if declared is None else declared.handlers.get(asked.method)
+        if declared is None or handler is None or handler.durable or handler.options.stream:
+            raise MalformedMessage(f"{asked.entity_type}.{asked.method} is no volatile message here")
+        arguments = handler.signature.decode(asked.payload)
+        replies = await self._node.broadcast(declared, handler, arguments, {})
+        return [_spoken(handler, reply) for reply in replies]
+
+    # Jobs.
+
+    async def _submit_jobs(self, payload: bytes) -> list[Submitted]:
+        orders = unpack(payload, Orders)
+        await self._inbox_up_to(orders.after)
+        calls = [(call_of(order), order.id) for order in orders.jobs]
+        return [Submitted(*admitted) for admitted in await self._jobs.admit(calls, retry=orders.retry)]
+
+    async def _job_status(self, payload: bytes) -> object:
+        return await self._jobs.status(await self._job(payload))
+
+    async def _job_wait(self, payload: bytes) -> object:
+        """None where it has not ended in time: who waits longer asks again."""
+        timeout_s = unpack(payload, AskJob).timeout_us / SECOND_US
+        try:
+            return await self._jobs.wait(await self._job(payload), timeout=timeout_s or None)
+        except TimeoutError:
+            return None
+
+    async def _job_cancel(self, payload: bytes) -> str:
+        return await self._jobs.cancel(await self._job(payload))
+
+    async def _job_replay(self, payload: bytes) -> str:
+        return (await self._jobs.replay(await self._job(payload))).id
+
+    async def _job_discard(self, payload: bytes) -> None:
+        await self._jobs.discard(await self._job(payload))
+
+    async def _job_dead_letters(self, payload: bytes) -> object:
+        asked = unpack(payload, AskDeadLetters)
+        after = None if asked.after_id is None else JobId(asked.after_id)
+        return await self._jobs.dead_letters(limit=asked.limit, after=after, job_type=asked.job_type)
+
+    async def _job(self, payload: bytes) -> JobId:
+        asked = unpack(payload, AskJob)
+        await self._inbox_up_to(asked.after)
+        return JobId(asked.id)
+
+    # The cluster.
+
+    async def _runners(self, _: bytes) -> Sequence[object]:
+        return await self._node.runners()
+
+    async def _shards(self, _: bytes) -> Sequence[object]:
+        return await self._node.shards()
+
+    async def _where(self, payload: bytes) -> object:
+        asked = unpack(payload, AskWhere)
+        return await self._node.where(Address(asked.entity_type, asked.entity_id))
+
+    async def _inbox_up_to(self, after: int) -> None:
+        if after:
+            await self._inbox_taken(after)
+
+
+def _spoken(handler: Handler, reply: Any) -> Spoken:
+    """One instance's answer as it travels."""
+    if not isinstance(reply, BaseException):
+        return Spoken(value=handler.signature.result.encode(reply))
+    if isinstance(reply, handler.options.errors):
+        return Spoken(declared=encode_declared(reply))
+    if isinstance(reply, asyncio.CancelledError):
+        raise reply
+    failure = failure_of(reply)
+    return Spoken(None, None, failure.reason, failure.message, failure.executed, failure.error_type, failure.incident)

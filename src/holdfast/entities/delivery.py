@@ -117,8 +117,8 @@ class Delivery:
         if turn.due_at:
             turn.stored_now()
             self._again(turn)
-        elif turn.ending is Ending.FAILURE and not isinstance(turn.outcome, Exception):
-            self._interrupted(turn)
+        elif turn.put_off or (turn.ending is Ending.FAILURE and not isinstance(turn.outcome, Exception)):
+            self._put_off(turn)
         else:
             self._finished(turn)
 
@@ -236,12 +236,15 @@ class Delivery:
             return
         self._retry(turn)
 
-    def _interrupted(self, turn: DurableTurn) -> None:
-        """Cancelled by a drain: a stored message stays for the next owner."""
-        if turn.stored:
-            self._dismiss(turn)
-        else:
-            self.refuse(turn, RunnerUnavailable("this runner is stopping"))
+    def _put_off(self, turn: DurableTurn) -> None:
+        """Cancelled by a drain, or its entity is suspended: a stored message stays for the next owner."""
+        if not turn.stored:
+            stopping = RunnerUnavailable("this runner is stopping")
+            self.refuse(turn, turn.outcome if isinstance(turn.outcome, HoldfastError) else stopping)
+            return
+        self._dismiss(turn)
+        for listener in turn.listeners:
+            self._inflight.await_message(turn.row.id, listener)
 
     def refuse(self, turn: DurableTurn, error: HoldfastError) -> None:
         """Nothing of the message was written, and nothing will be."""

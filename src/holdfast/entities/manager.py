@@ -25,6 +25,7 @@ from holdfast.errors import (
 )
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
+from holdfast.ports.turn import current_turn
 
 from .entity import Entity
 from .hosted import Hosted
@@ -195,6 +196,7 @@ class EntityManager:
 
     async def _load(self, activation: Activation) -> None:
         """Brings the instance to life. What fails here fails every message that waits."""
+        current_turn.set(None)  # this task began inside the turn that sent the first message, but is no part of it
         started = perf_counter()
         try:
             activation.instance = await self._instance(activation)
@@ -218,16 +220,18 @@ class EntityManager:
             stored = await self._reader.state(activation.address)
             if stored is None:
                 instance.state = entity_type.initial(instance)
-                activation.encoded = entity_type.state_codec.encode(instance.state)
             elif stored.schema > entity_type.schema:
                 raise Suspended(
                     f"the state of {activation.address} has schema {stored.schema}, newer than this version"
                 )
             else:
                 instance.state = entity_type.state_codec.decode(stored.state)
-                activation.encoded, activation.version = stored.state, stored.version
+                activation.version = stored.version
         instance.__init__()  # type: ignore[misc]
         await instance.on_activate()
+        if entity_type.state_codec is not None:
+            # What the first message finds is what a failed one goes back to; it is saved with the next change.
+            activation.encoded = entity_type.state_codec.encode(instance.state)
         return instance
 
     def _refuse_all(self, activation: Activation, error: HoldfastError) -> None:

@@ -1,7 +1,9 @@
 """Runs turns: the handler in its own context, its deadline, and what its end means for state and effects.
 
-A local caller of a free entity runs the handler in its own task; everything else runs in a burst, one task for all that
-is ready in one pass of the loop. A handler that suspends keeps the burst's task, and the rest goes on in a new one.
+A local caller of a free entity runs the handler in its own task, where the handler sees the caller's context variables
+as in a plain await; only the current turn is put in place around each step. Everything else runs in a burst, one task
+for all that is ready in one pass of the loop, each handler in a context of its own. A handler that suspends keeps the
+burst's task, and the rest goes on in a new one.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from holdfast.errors import HandlerFailed, SendTimeout, SerializationError, UsageError
+from holdfast.kit.eager import Rest, Step
 from holdfast.model.signature import ValueCodec
 from holdfast.ports.turn import current_turn
 
-from .stepping import Suspended, step
 from .surroundings import Surroundings
 from .threads import HandlerThreads
 from .turns import WRITER, Activation, Ending, HandlerTurn
@@ -82,7 +85,7 @@ class TurnRunner:
             self._cancelled(turn, error)
             raise
         else:
-            return self._rest(turn, Suspended(turn, coroutine, awaited, context))
+            return self._rest(turn, Rest(coroutine, awaited, _stepper(turn, context)))
         finally:
             current_turn.reset(token)
         return None if turn.transaction is None else self._end_with_transaction(turn)
@@ -105,7 +108,7 @@ class TurnRunner:
         if turn.handler.options.executor == "thread":
             return self._rest(turn, self._in_thread(turn))
         try:
-            value = step(
+            value = _step(
                 turn, lambda instance: turn.handler.function(instance, *turn.arguments), turn.activation.instance
             )
         except Exception as error:
@@ -156,7 +159,7 @@ class TurnRunner:
         context = copy_context()
         try:
             return await self._threads.run(
-                context.run, step, turn, lambda instance: function(instance, *turn.arguments), activation.instance
+                context.run, _step, turn, lambda instance: function(instance, *turn.arguments), activation.instance
             )
         except asyncio.CancelledError:
             # The thread can't be stopped and still holds the instance: nobody else may use that one again.
@@ -311,6 +314,20 @@ class Bursts:
                 self._serving = None
                 if self._ready:
                     self._serve()
+
+
+def _step(turn: HandlerTurn, advance: Callable[[Any], Any], passed: Any) -> Any:
+    """One step of a handler, with its turn as the current one."""
+    token = current_turn.set(turn)
+    try:
+        return advance(passed)
+    finally:
+        current_turn.reset(token)
+
+
+def _stepper(turn: HandlerTurn, context: Context | None) -> Step:
+    step = partial(_step, turn)
+    return step if context is None else lambda advance, passed: context.run(step, advance, passed)
 
 
 def _expire(turn: HandlerTurn, task: asyncio.Task[Any]) -> None:

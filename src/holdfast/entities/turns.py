@@ -235,7 +235,10 @@ class HandlerTurn:
 
     def _count(self) -> None:
         """The message was received, and how that went."""
-        received, seconds = self.activation.hosted.received, perf_counter() - self.started_at
+        received, seconds = (
+            self.activation.hosted.received,
+            perf_counter() - self.started_at if self.started_at else 0.0,
+        )
         if self.ending is Ending.VALUE:
             received.succeeded(seconds)
         elif isinstance(self.outcome, Exception):

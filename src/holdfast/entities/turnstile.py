@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable
 
-from .stepping import CHECKPOINT
+from holdfast.kit.eager import CHECKPOINT
 
 CALLERS_PER_PASS = 100
 

@@ -16,12 +16,12 @@ from functools import partial
 from typing import Any, assert_never
 
 from holdfast.errors import MalformedMessage, SerializationError
+from holdfast.kit.eager import Rest
 from holdfast.model.signature import ValueCodec
 from holdfast.ports.turn import current_turn
 
 from .attempt import Attempt, Interruption
 from .outcomes import AttemptEnd, GivenBack, Interrupted, Raised, Returned, TimedOut, Undecodable, Unencodable
-from .stepping import Rest
 from .surroundings import Surroundings
 
 Ended = Callable[[Attempt, AttemptEnd], None]
@@ -92,7 +92,7 @@ class LoopSlots:
             self._idle.append(idle)
             await idle
 
-    def _begin(self, attempt: Attempt) -> Rest | None:
+    def _begin(self, attempt: Attempt) -> Rest[Any] | None:
         """Runs the handler until it waits for the first time; None when the attempt has ended."""
         if attempt.why is not None:
             self._ended(attempt, interruption_end(attempt))
@@ -110,7 +110,7 @@ class LoopSlots:
                 value = context.run(enter, attempt, declared.call, arguments)
             else:
                 coroutine = declared.call(arguments)
-                return Rest(coroutine, context, context.run(enter, attempt, coroutine.send, None))
+                return Rest(coroutine, context.run(enter, attempt, coroutine.send, None), context.run)
         except StopIteration as end:
             value = end.value
         except (Exception, asyncio.CancelledError) as error:
@@ -119,7 +119,7 @@ class LoopSlots:
         self._over(attempt, self._returned(attempt, value))
         return None
 
-    async def _finish(self, attempt: Attempt, rest: Rest) -> bool:
+    async def _finish(self, attempt: Attempt, rest: Rest[Any]) -> bool:
         """Waits with the handler until it ends; False where it had its own task, the slot's, cancelled.
 
         Such a slot ends and another takes its place: the cancel may have come from a loop that is shutting down, which

@@ -1,10 +1,9 @@
-"""Coroutines that rarely wait, run without a task.
+"""Coroutines that rarely wait, run without a task of their own.
 
-A task costs several microseconds, and most reads of an embedded store end without ever suspending. `begin` runs a
-coroutine to its end or to where it first suspends; only then somebody has to await the rest, in a task of its own.
-
-For coroutines that wait for futures only: `asyncio.timeout` and task groups belong to a task, and the first step has
-none.
+Creating a task and waking its waiter costs 6 us here, stepping a coroutine 0.5 us [measured]. `begin` takes a
+coroutine's first step by hand; only one that suspends leaves a `Rest`, which somebody awaits in the task that it will
+believe to be its own. `asyncio.timeout`, task groups and cancellation work in it as anywhere, as long as the first step
+was taken in that same task.
 """
 
 from __future__ import annotations
@@ -14,18 +13,22 @@ from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
 
+Step = Callable[[Callable[[Any], Any], Any], Any]
+"""Takes one step, `advance(passed)`, in whatever surroundings: a context, a current turn."""
+
 
 class Rest(Generic[R]):
-    """A coroutine that has suspended; await it once, for its result."""
+    """A coroutine that has suspended on `awaited`; await it once, for its result. `step` takes each further step."""
 
-    __slots__ = ("_awaited", "_coroutine")
+    __slots__ = ("_awaited", "_coroutine", "_step")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, R], awaited: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, R], awaited: Any, step: Step | None = None) -> None:
         self._coroutine = coroutine
         self._awaited = awaited
+        self._step = step or _step
 
     def __await__(self) -> Generator[Any, Any, R]:
-        coroutine, awaited = self._coroutine, self._awaited
+        coroutine, awaited, step = self._coroutine, self._awaited, self._step
         while True:
             advance: Callable[[Any], Any] = coroutine.send
             try:
@@ -34,9 +37,10 @@ class Rest(Generic[R]):
                 coroutine.close()
                 raise
             except BaseException as error:
+                # Whatever is thrown into the waiting task is meant for the coroutine that runs in it.
                 advance, passed = coroutine.throw, error
             try:
-                awaited = advance(passed)
+                awaited = step(advance, passed)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
 
@@ -52,3 +56,19 @@ def begin(coroutine: Coroutine[Any, Any, R]) -> R | Rest[R]:
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     return Rest(coroutine, awaited)
+
+
+def _step(advance: Callable[[Any], Any], passed: Any) -> Any:
+    return advance(passed)
+
+
+class Checkpoint:
+    """Gives the loop one pass."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+CHECKPOINT = Checkpoint()

@@ -59,17 +59,21 @@ _staged_keys: ContextVar[_KeysOfTurn | None] = ContextVar("holdfast_staged_keys"
 class Submission:
     """Rows of new jobs on their way to the store; an item of the group commit."""
 
-    __slots__ = ("_jobs", "_stored", "done", "rows", "size", "unit")
+    __slots__ = ("_began", "_jobs", "_stored", "done", "rows", "size", "unit")
 
     def __init__(
-        self, jobs: Sequence[JobRow], done: asyncio.Future[None], stored: Callable[[Sequence[JobRow]], None], size: int
+        self,
+        jobs: Sequence[JobRow],
+        done: asyncio.Future[None],
+        began: float,
+        stored: Callable[[Sequence[JobRow], float], None],
     ) -> None:
         self.unit = Unit()
         self.unit.rows.extend(jobs)
-        self.unit.size_bytes = size
+        self.unit.size_bytes = self.size = sum([len(row.payload) for row in jobs])
         self.rows = len(jobs)
-        self.size = size
         self.done = done
+        self._began = began
         self._jobs = jobs
         self._stored = stored
 
@@ -77,7 +81,7 @@ class Submission:
         """Nothing to do: the unit is complete."""
 
     def committed(self) -> None:
-        self._stored(self._jobs)
+        self._stored(self._jobs, self._began)
         if not self.done.done():
             self.done.set_result(None)
 
@@ -122,8 +126,7 @@ class Admission:
             if turn is not None and not call.rules.detached:
                 number, duplicate = await self._stage(call, turn)
             else:
-                number, new = await self._submit_as(call, await self._ids.take())
-                duplicate = not new
+                number, duplicate = await self._submit_as(call, await self._ids.take(), began)
         except HoldfastError as error:
             tally.submitted.failed(self._clock.monotonic() - began, error)
             raise
@@ -159,8 +162,8 @@ class Admission:
             self._check(call)
         if retry and calls and await self._is_stored(calls[0][1]):
             return [(number, False) for _, number in calls]
-        if len(calls) == 1 and calls[0][0].rules.key is not None:
-            return [await self._admit_keyed(*calls[0])]
+        if len(calls) == 1 and (key := calls[0][0].rules.key) is not None:
+            return [await self._admit_keyed(calls[0][0], key, calls[0][1])]
         if any(call.rules.key is not None for call, _ in calls):
             raise JobInvalid("jobs with a key are submitted one by one")
         began = self._clock.monotonic()
@@ -171,18 +174,18 @@ class Admission:
                 raise
         return [(number, False) for _, number in calls]
 
-    async def _admit_keyed(self, call: JobCall[Any], number: int) -> tuple[int, bool]:
+    async def _admit_keyed(self, call: JobCall[Any], key: str, number: int) -> tuple[int, bool]:
         began, tally = self._clock.monotonic(), self._tallies.of(call.job_type, call.rules.priority)
         try:
-            job, known = await self._submit_keyed(call, call.rules.key or "", began, number)
+            job, known = await self._submit_keyed(call, key, number, began)
         except HoldfastError as error:
             tally.submitted.failed(self._clock.monotonic() - began, error)
             raise
-        duplicate = known and job != number
-        if duplicate:
-            tally.deduplicated()
         if known:
             tally.submitted.succeeded(self._clock.monotonic() - began, 0)
+        duplicate = job != number
+        if duplicate:
+            tally.deduplicated()
         return job, duplicate
 
     async def _is_stored(self, number: int) -> bool:
@@ -194,58 +197,40 @@ class Admission:
         await self._store(rows, began)
         return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
 
-    async def _store(self, rows: Sequence[JobRow], began: float) -> None:
+    def _store(self, rows: Sequence[JobRow], began: float) -> asyncio.Future[None]:
+        """Done once the rows are on disk."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        size = sum(len(row.payload) for row in rows)
-        self._commits.add(Submission(rows, done, partial(self._stored, began), size))
-        await done
+        self._commits.add(Submission(rows, done, began, self._stored))
+        return done
 
-    def _stored(self, began: float, rows: Sequence[JobRow]) -> None:
+    def _stored(self, rows: Sequence[JobRow], began: float) -> None:
         """Counted by the commit and not by the submitter, who may have been cancelled meanwhile."""
         seconds = self._clock.monotonic() - began
-        for (job_type, priority), count in Counter((row.job_type, row.priority) for row in rows).items():
-            self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
+        if len(rows) == 1:
+            self._tallies.of(rows[0].job_type, rows[0].priority).submitted.succeeded(seconds)
+        else:
+            for (job_type, priority), count in Counter((row.job_type, row.priority) for row in rows).items():
+                self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
         for row in rows:
             self._arrived(row)
 
-    async def admit(self, call: JobCall[Any], number: int, *, retry: bool) -> tuple[int, bool]:
-        """Stores a submit under the id its submitter chose; the job's id, and whether it is another submit's."""
-        self._check(call)
-        began = self._clock.monotonic()
-        if retry and await self._is_known(number):
-            return number, False
-        try:
-            stored, new = await self._submit_as(call, number)
-        except Conflict:
-            if not await self._is_known(number):
-                raise
-            return number, False
-        tally = self._tallies.of(call.job_type, call.rules.priority)
-        tally.submitted.succeeded(self._clock.monotonic() - began, 1 if new else 0)
-        if not new:
-            tally.deduplicated()
-        return stored, stored != number
-
-    async def _is_known(self, number: int) -> bool:
-        return await self._reader.live(number) is not None or await self._reader.archived(number) is not None
-
-    async def _submit_as(self, call: JobCall[Any], number: int) -> tuple[int, bool]:
-        """The job's id, and whether it was stored just now."""
+    async def _submit_as(self, call: JobCall[Any], number: int, began: float) -> tuple[int, bool]:
+        """The job's id, and whether it was known before."""
         if call.rules.key is not None:
-            return await self._submit_keyed(call, call.rules.key, number)
-        await self._store((self._row(call, number, None),), len(call.payload))
-        return number, True
+            return await self._submit_keyed(call, call.rules.key, number, began)
+        await self._store((self._row(call, number, None),), began)
+        return number, False
 
-    async def _submit_keyed(self, call: JobCall[Any], key: str, number: int) -> tuple[int, bool]:
+    async def _submit_keyed(self, call: JobCall[Any], key: str, number: int, began: float) -> tuple[int, bool]:
         name, digest = (call.job_type, call.rules.group, key), payload_hash(call.payload)
         for _ in range(TRIES_MAX):
             async with self.key_of_ours(name):
                 known = await self.find(name)
                 if known is not None:
-                    return self._same(known, digest, name), False
+                    return self._same(known, digest, name), True
                 with suppress(Conflict):  # another submit of this key was stored meanwhile: it will be found next time
-                    await self._store((self._row(call, number, digest),), len(call.payload))
-                    return number, True
+                    await self._store((self._row(call, number, digest),), began)
+                    return number, False
         raise PersistenceError(f"the key {key!r} of {call.job_type} stays contended; submit again")
 
     @asynccontextmanager

@@ -21,6 +21,7 @@ from holdfast.kit.service import Periodic
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import JobId
 from holdfast.model.job import JobRow
+from holdfast.model.message import Take
 
 from .admission import Admission
 from .attempt import Attempt, Interruption
@@ -30,6 +31,7 @@ from .dispatch import Dispatcher
 from .door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
 from .execution import LoopSlots
 from .handle import JobHandle
+from .inbound import Inbound
 from .intake import Intake
 from .job_type import JobType, Lane
 from .outcomes import GivenBack
@@ -94,6 +96,13 @@ class JobEngine:
         self._loop_slots, self._thread_slots = self._slots()
         self._admission = Admission(
             around, door=self, tallies=self._tallies, shard_count=shard_count, arrived=self._intake.arrived
+        )
+        self._inbound = Inbound(
+            around,
+            admission=self._admission,
+            tallies=self._tallies,
+            shard_count=shard_count,
+            arrived=self._intake.arrived,
         )
         self._requests = Requests(
             around,
@@ -190,6 +199,10 @@ class JobEngine:
 
     def submit(self, call: JobCall[R], /) -> Coroutine[Any, Any, JobHandle[R]]:
         return self._admission.submit(call)
+
+    def adopt(self, row: JobRow, taken: Take) -> Coroutine[Any, Any, None]:
+        """A job that another process left in the inbox: see `Inbound.adopt`."""
+        return self._inbound.adopt(row, taken)
 
     def submit_many(self, calls: Sequence[JobCall[R]], /) -> Coroutine[Any, Any, list[JobHandle[R]]]:
         return self._admission.submit_many(calls)

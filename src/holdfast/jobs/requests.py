@@ -25,6 +25,8 @@ from .units import JobUnit
 from .waiters import Waiters, finished
 
 LETTERS_MAX = 1000
+DUPLICATE = "Duplicate"
+"""The reason of a job from the inbox whose key belongs to another one, whose id is its error."""
 
 
 def job_number(job: JobId) -> int:
@@ -80,10 +82,16 @@ class Requests:
         expected = self._waiters.expect(number)  # before the store is asked, so that no end falls in between
         try:
             if number not in self._roster and await self._reader.live(number) is None and not expected.done():
-                return finished(await self._archived(number))
+                return await self._followed(await self._archived(number), timeout)
             return await asyncio.wait_for(expected, timeout)
         finally:
             self._waiters.forget(number, expected)
+
+    async def _followed(self, archived: ArchivedJob, timeout: float | None) -> FinishedJob:
+        """How it ended; a duplicate that came through the inbox ends as the job does whose key it repeated."""
+        if archived.reason == DUPLICATE and archived.error is not None:
+            return await self.wait(JobId(archived.error), timeout=timeout)
+        return finished(archived)
 
     async def cancel(self, job: JobId) -> CancelOutcome:
         began = self._clock.monotonic()

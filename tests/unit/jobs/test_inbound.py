@@ -1,0 +1,124 @@
+"""Jobs from other processes: under their own ids, once, however often and by whichever way they come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from holdfast.errors import JobDead, JobInvalid, JobKeyConflict
+from holdfast.jobs.call import JobCall
+from holdfast.jobs.definition import Job
+from holdfast.model.ids import job_id
+from holdfast.model.inbox import InboxKind, encode_entry
+from holdfast.model.job import JobRow, JobState
+from holdfast.model.message import Take
+
+from .rig import Rig, simulated
+
+
+def left(job: Job[..., Any], number: int, call: JobCall[Any]) -> JobRow:
+    """The row a client leaves, which knows neither shard nor owner."""
+    rules = call.rules
+    return JobRow(
+        number, 0, job.declared.name, rules.priority, call.payload, b"", rules.key, rules.group, 3, 60_000_000, 0,
+        1, 0, 0, None, 1, 0, None, None,
+    )  # fmt: skip
+
+
+async def leave(rig: Rig, row: JobRow) -> Take:
+    kind, body = encode_entry(row)
+    assert kind is InboxKind.JOB
+    await rig.store.inbox.leave([(row.id, row.shard, kind, body)])
+    return Take(row.id)
+
+
+@simulated
+async def test_a_job_left_in_the_inbox_is_taken_and_run_once(rig: Rig) -> None:
+    """Also when the client, without an answer, had sent it directly too."""
+    runs = 0
+
+    @rig.job
+    async def work(n: int) -> int:
+        nonlocal runs
+        runs += 1
+        return n
+
+    await rig.open()
+    first = await rig.store.ids.allocate(2)
+    second = first + 1
+    await rig.engine.adopt(left(work, first, work.call(7)), await leave(rig, left(work, first, work.call(7))))
+    assert (await rig.engine.wait(job_id(first))).unwrap(None) == 7
+    assert await rig.engine.admit([(work.call(8), second)], retry=False) == [(second, False)]
+    await rig.engine.adopt(left(work, second, work.call(8)), await leave(rig, left(work, second, work.call(8))))
+    assert await rig.engine.admit([(work.call(8), second)], retry=True) == [(second, False)]
+    assert (await rig.engine.wait(job_id(second))).unwrap(None) == 8
+    assert runs == 2
+    assert rig.tables.inbox.rows == {}
+    assert rig.metrics.value("jobs_enqueued_total", job_type=work.declared.name) == 2
+
+
+@simulated
+async def test_a_key_that_was_taken_leads_a_job_from_the_inbox_to_the_first_one(rig: Rig) -> None:
+    """Its id was acknowledged, so it answers; the job runs once."""
+    runs = 0
+
+    @rig.job
+    async def work(n: int) -> int:
+        nonlocal runs
+        runs += 1
+        await asyncio.sleep(10)
+        return n
+
+    await rig.open()
+    first = await work.opts(key="k").submit(7)
+    number = await rig.store.ids.allocate(1)
+    row = left(work, number, work.opts(key="k").call(7))
+    await rig.engine.adopt(row, await leave(rig, row))
+    assert (await rig.engine.wait(job_id(number))).id == first.id
+    assert (await rig.engine.wait(job_id(number))).unwrap(None) == 7
+    assert runs == 1
+    assert (await work.opts(key="k").submit(7)).id == first.id
+    assert rig.metrics.value("jobs_deduplicated_total") == 2
+
+
+@simulated
+async def test_a_conflict_found_in_the_inbox_is_stored_as_the_outcome(rig: Rig) -> None:
+    """Nobody is there any more to be told."""
+
+    @rig.job
+    async def work(n: int) -> int:
+        return n
+
+    await rig.open()
+    await work.opts(key="k").submit(7)
+    number = await rig.store.ids.allocate(1)
+    row = left(work, number, work.opts(key="k").call(8))
+    await rig.engine.adopt(row, await leave(rig, row))
+    finished = await rig.engine.wait(job_id(number))
+    assert (finished.state, finished.reason) == (JobState.DEAD, "Validation")
+    with pytest.raises(JobDead, match="other arguments"):
+        finished.unwrap(None)
+    counts = await rig.counts(work.declared.name)
+    assert rig.metrics.value("jobs_enqueued_total", job_type=work.declared.name) == counts.enqueued
+    assert rig.metrics.value("jobs_dead_lettered_total", reason="Validation") == counts.dead == 1
+
+
+@simulated
+async def test_submits_of_another_process_are_deduplicated_by_key(rig: Rig) -> None:
+    """With the first one's id, or a conflict; several at once can't have keys."""
+
+    @rig.job
+    async def work(n: int) -> int:
+        return n
+
+    await rig.open()
+    first = await rig.store.ids.allocate(4)
+    keyed = work.opts(key="k").call(7)
+    assert await rig.engine.admit([(keyed, first)], retry=False) == [(first, False)]
+    assert await rig.engine.admit([(keyed, first + 1)], retry=False) == [(first, True)]
+    with pytest.raises(JobKeyConflict):
+        await rig.engine.admit([(work.opts(key="k").call(8), first + 2)], retry=False)
+    with pytest.raises(JobInvalid):
+        await rig.engine.admit([(keyed, first + 2), (keyed, first + 3)], retry=False)

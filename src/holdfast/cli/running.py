@@ -7,7 +7,7 @@ a drain, 1 when a second signal ended it, 2 when it could not start.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from dataclasses import replace
 
 from holdfast.runtime.app import App
 from holdfast.runtime.config import NodeConfig
@@ -25,7 +25,10 @@ def run_app(target: str, *, store: str | None, http: str | None, loop: LoopName,
     """Returns when the runner has stopped. Raises ConfigurationError for what keeps it from starting."""
     log_to_stderr(log_level)
     app = load_app(target)
-    return run_on(loop, serve(app, app.config(store=store, http=http), http))
+    config = app.config(store=store, http=http)
+    if config.store_source == "argument":
+        config = replace(config, store_source="--store" if store else "the App")
+    return run_on(loop, serve(app, config, http))
 
 
 async def serve(app: App, config: NodeConfig, http: str | None) -> Exit:
@@ -55,15 +58,11 @@ def announcement(app: App, config: NodeConfig, node: Node) -> str:
     return "\n".join(
         [
             f"{app.name} runs (entities: {entities}; jobs: {jobs})",
-            f"  store    {masked(node.store_url)} (from {config.store_source}{_in(config)})",
+            f"  store    {masked(node.store_url)} (from {config.store_source})",
             f"  metrics  {pages}",
             "  stop     Ctrl-C or SIGTERM drains, a second one stops at once",
         ]
     )
-
-
-def _in(config: NodeConfig) -> str:
-    return f" of {Path.cwd()}" if config.store_source == "pyproject.toml" else ""
 
 
 def say(text: str) -> None:

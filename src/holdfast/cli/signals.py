@@ -1,7 +1,8 @@
 """SIGTERM and SIGINT: the first asks to drain, the second ends it now.
 
 The handlers are the interpreter's own and not the event loop's, so that a second signal also ends a process whose loop
-a handler blocks: a stop that does not come through within seconds ends the process as a kill would.
+a handler blocks: a stop that does not come through within seconds ends the process as a kill would. The loop is told
+of signals too, only to wake up: the kernel may hand one to another thread, and the main one would sleep on.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         for number in SIGNALS:
-            self._before[number] = signal.signal(number, self._arrived)
+            before = signal.getsignal(number)
+            self._loop.add_signal_handler(number, _wake)
+            signal.signal(number, self._arrived)
+            self._before[number] = before
         return self
 
     def __exit__(
@@ -49,6 +53,7 @@ class StopSignals:
     ) -> None:
         self._force.cancel()
         for number, handler in self._before.items():
+            self._loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
     def _arrived(self, _number: int, _frame: FrameType | None) -> None:
@@ -58,3 +63,7 @@ class StopSignals:
         elif self._count == 2:
             self._force.start()
             self._loop.call_soon_threadsafe(self._task.cancel)
+
+
+def _wake() -> None:
+    """Nothing to do: being called, the loop is awake, and the interpreter has run its handler."""

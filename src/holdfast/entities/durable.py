@@ -329,7 +329,8 @@ def outcome_of(handler: Handler, done: DoneRow) -> tuple[Ending, Any]:
         case OutcomeKind.DEAD | OutcomeKind.DISCARDED:
             return Ending.FAILURE, MessageDead((done.outcome or b"").decode(errors="replace"))
         case OutcomeKind.KEY_CONFLICT:
-            return Ending.FAILURE, KeyConflict(f"the key {done.key!r} was used before with another payload")
+            key = (done.outcome or b"").decode(errors="replace")
+            return Ending.FAILURE, KeyConflict(f"the key {key!r} was used before with another payload")
 
 
 def describe(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from .admission import Admission
 from .backlog import Backlog
 from .delivery import Delivery
 from .hosted import Hosted
+from .inbound import Inbound
 from .inflight import Inflight
 from .local import LocalDoor
 from .manager import EntityManager
@@ -46,6 +47,9 @@ class EntityEngine:
         self.delivery = Delivery(around, manager=self.manager, inflight=inflight, committer=committer)
         self.manager.connect(bursts=self._bursts, committer=committer, emptied=self.delivery.refill_soon)
         self.admission = Admission(
+            around, manager=self.manager, delivery=self.delivery, inflight=inflight, committer=committer
+        )
+        self.inbound = Inbound(
             around, manager=self.manager, delivery=self.delivery, inflight=inflight, committer=committer
         )
         self.door = LocalDoor(

@@ -44,6 +44,7 @@ from holdfast.ports.store import RunnerStore
 from holdfast.settings import Settings
 
 from .commits import MeteredJournal
+from .inbox import InboxTaking
 from .serving_front import Front
 
 logger = logging.getLogger("holdfast.runtime")
@@ -97,6 +98,7 @@ class Runner:
         self._pruning = Periodic("holdfast-pruning", self._prune, every_s=settings.retention.prune_every)
         self._engine: EntityEngine
         self._jobs: JobEngine
+        self._inbox: InboxTaking
         self._started = self._stopped = False
 
     async def start(self) -> None:
@@ -111,6 +113,8 @@ class Runner:
         await self._jobs.start()
         await self._engine.start()
         await self._pruning.start()
+        self._inbox = InboxTaking(store=self._store, entities=self._engine, jobs=self._jobs)
+        await self._inbox.start()
         if self._front is not None:
             self._open(self._front)
         self._describe()
@@ -188,6 +192,7 @@ class Runner:
         timeout_s = self._settings.cluster.drain_timeout
         if self._front is not None:
             self._front.go_away()
+        await self._inbox.stop()
         await asyncio.gather(self._engine.drain(timeout_s), self._jobs.drain(timeout_s))
         await self._group.drain()
 
@@ -198,6 +203,7 @@ class Runner:
         if self._front is not None:
             await self._front.close()
         if self._started:
+            await self._inbox.stop()
             await self._pruning.stop()
             await self._jobs.stop()
             await self._engine.stop()
@@ -215,11 +221,8 @@ class Runner:
             types={declared.name: declared for declared in self._entity_types.values()},
             shard_of=self._shard_of,
             runner_id=self._lease.runner_id,
-            inbox_taken=self._inbox_taken,
+            inbox_taken=self._inbox.taken,
         )
-
-    async def _inbox_taken(self, message_id: int) -> None:
-        """Nothing to do yet."""
 
     def _entity_engine(self) -> EntityEngine:
         return EntityEngine(

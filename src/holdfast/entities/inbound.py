@@ -1,0 +1,168 @@
+"""Durable messages that a client left in the inbox, because no runner answered it.
+
+A row goes from the inbox into the messages in one commit, and only here is found out whether it is new: its sender may
+have got it through directly just before, and nobody has looked at its key.
+
+Its sender holds a receipt with the message's own id, so that id must lead to an outcome. Where its key belongs to an
+earlier message with the same payload, it gets that one's outcome, and stays in the inbox until there is one; with
+another payload its outcome is the conflict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.model.message import DoneRow, MessageRow, OutcomeKind, Take, TimerCancel
+from holdfast.model.unit import Row
+
+from .delivery import Delivery
+from .durable import DurableTurn, done_row
+from .inflight import Inflight
+from .manager import EntityManager
+from .surroundings import Surroundings
+from .turns import Ending
+from .units import Committer, surely_not_written
+
+
+class Inbound:
+    """Moves messages out of the inbox."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        manager: EntityManager,
+        delivery: Delivery,
+        inflight: Inflight,
+        committer: Committer,
+    ) -> None:
+        self._around = around
+        self._reader = around.reader
+        self._manager = manager
+        self._delivery = delivery
+        self._inflight = inflight
+        self._committer = committer
+
+    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | None:
+        """Begins to move a message out of the inbox; it is done when the future is.
+
+        None where it has to stay for now: `again` is called when to come back. The future fails with
+        PersistenceError; the message is still in the inbox then. Raises RunnerUnavailable while draining.
+        """
+        row = row._replace(
+            shard=self._around.shard_of(row.address), generation=row.id, admitted_by=self._around.runner_id
+        )
+        turn = self._inflight.get(row.id)
+        if turn is not None and not turn.stored:  # it came directly, and may yet be refused
+            turn.listeners.append(_Again(again))
+            return None
+        if turn is not None or await self._is_stored(row.id):
+            return self._write([taken], 0)
+        earlier = None if row.key is None else await self._holder_of_key(row, row.key)
+        return self._admit(row, taken) if earlier is None else self._repeat(row, earlier, taken, again)
+
+    async def take_away(self, taken: Take) -> None:
+        """Deletes an inbox row that led to nothing to be stored. Raises PersistenceError."""
+        await self._write([taken], 0)
+
+    async def _is_stored(self, message_id: int) -> bool:
+        return await self._reader.done(message_id) is not None or await self._reader.by_id(message_id) is not None
+
+    async def _holder_of_key(self, row: MessageRow, key: str) -> MessageRow | DoneRow | None:
+        turn = self._inflight.like(row)
+        if turn is not None:
+            return turn.row
+        done = await self._reader.done_by_key(row.address, row.method, key)
+        return done or await self._reader.by_key(row.address, row.method, key)
+
+    def _repeat(
+        self, row: MessageRow, earlier: MessageRow | DoneRow, taken: Take, again: Callable[[], None]
+    ) -> asyncio.Future[None] | None:
+        """What becomes of a message whose key is in use."""
+        if earlier.payload_hash != row.payload_hash:
+            return self._write([taken, self._done(row, OutcomeKind.KEY_CONFLICT, (row.key or "").encode())], 0)
+        if isinstance(earlier, DoneRow):
+            hosted = self._manager.hosted.get(row.entity_type)
+            if hosted is not None:
+                hosted.duplicates.inc()
+            return self._write([taken, self._done(row, OutcomeKind(earlier.kind), earlier.outcome)], 0)
+        turn = self._inflight.get(earlier.id)
+        if turn is not None:
+            turn.listeners.append(_Again(again))
+        else:
+            self._inflight.await_message(earlier.id, _Again(again))
+        return None
+
+    def _done(self, row: MessageRow, kind: OutcomeKind, outcome: bytes | None) -> DoneRow:
+        """The outcome of a message that is not handled; the key stays with the first one."""
+        around = self._around
+        return done_row(row._replace(key=None), kind, outcome, 0, around.clock.now_us(), around.runner_id)
+
+    def _admit(self, row: MessageRow, taken: Take) -> asyncio.Future[None]:
+        """Stores the message; until that is known it is held, so that a retry or its key find it."""
+        hosted = self._manager.hosted.get(row.entity_type)
+        handler = None if hosted is None else hosted.handlers.get(row.method)
+        turn: DurableTurn | None = None
+        if handler is not None and handler.durable:
+            turn = self._delivery.turn(self._manager.activation(row.address), handler, row, stored=False)
+            self._inflight.add(turn)
+        rows: list[Row] = [taken]
+        if row.name is not None:
+            rows.append(TimerCancel(row.entity_type, row.entity_id, row.name))
+        rows.append(row)
+
+        def stored() -> None:
+            if turn is not None:
+                turn.stored_now()
+                self._inflight.remove(turn)
+                for listener in turn.listeners:
+                    self._inflight.await_message(row.id, listener)
+            self._delivery.deliver_later(row)
+
+        def failed(error: BaseException) -> None:
+            if turn is not None:
+                self._delivery.refuse(turn, surely_not_written(error))
+
+        return self._write(rows, len(row.payload), stored, failed)
+
+    def _write(
+        self,
+        rows: list[Row],
+        size_bytes: int,
+        stored: Callable[[], None] | None = None,
+        refused: Callable[[BaseException], None] | None = None,
+    ) -> asyncio.Future[None]:
+        known: asyncio.Future[None] = self._around.loop.create_future()
+
+        def committed() -> None:
+            if stored is not None:
+                stored()
+            if not known.done():
+                known.set_result(None)
+
+        def failed(error: BaseException) -> None:
+            if refused is not None:
+                refused(error)
+            if not known.done():
+                known.set_exception(surely_not_written(error))
+
+        self._committer.write(rows, size_bytes, committed, failed)
+        return known
+
+
+class _Again:
+    """Waits for another message on behalf of one in the inbox; a listener."""
+
+    def __init__(self, again: Callable[[], None]) -> None:
+        self._again = again
+
+    def stored(self) -> None:
+        self._again()
+
+    def refused(self, error: BaseException) -> None:
+        self._again()
+
+    def done(self, ending: Ending, outcome: Any) -> None:
+        self._again()

@@ -1,0 +1,166 @@
+"""Taking the inbox: what clients left there while no runner answered goes into the tables of its owner.
+
+A look at the store's counter of changes every 100 ms says whether another process has written; only then is the inbox
+read. It is read from its beginning each time and never from a high-water mark, because ids commit out of order. Rows
+are taken in the order of their ids, so that what one sender left for one entity stays in order, and each in a commit
+that deletes it: it is in the inbox or in the tables, never in both and never in none.
+
+A row that this version can't read stays where it is, for an operator or a newer version; it is logged once and holds
+up nobody. So does one that has to wait for an earlier message of its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from functools import partial
+
+from holdfast.entities.engine import EntityEngine
+from holdfast.errors import HoldfastError, JobError, PersistenceError
+from holdfast.jobs.engine import JobEngine
+from holdfast.kit.service import Periodic
+from holdfast.kit.tasks import TaskOwner
+from holdfast.model.address import Address
+from holdfast.model.ids import job_id
+from holdfast.model.inbox import Command, decode_entry
+from holdfast.model.job import JobRow
+from holdfast.model.message import InboxRow, MessageRow, Take
+from holdfast.ports.store import RunnerStore
+
+logger = logging.getLogger("holdfast.runtime")
+
+LOOK_EVERY_S = 0.1
+PAGE_ROWS = 256
+
+
+class InboxTaking:
+    """Empties the inbox of a runner that owns every shard."""
+
+    def __init__(self, *, store: RunnerStore, entities: EntityEngine, jobs: JobEngine) -> None:
+        self._store = store
+        self._entities = entities
+        self._jobs = jobs
+        self._looks = Periodic("holdfast-inbox", self._look, every_s=LOOK_EVERY_S)
+        self._commands = TaskOwner("holdfast-commands")
+        self._reading = asyncio.Lock()
+        self._due = True
+        self._unreadable: set[int] = set()
+        self._waiting: set[int] = set()
+
+    async def start(self) -> None:
+        await self._looks.start()
+
+    async def stop(self) -> None:
+        await self._looks.stop()
+        await self._commands.stop()
+
+    async def taken(self, up_to: int) -> None:
+        """Returns once nothing that was in the inbox up to this id is there, but what can't be taken yet.
+
+        Raises PersistenceError where the store refuses.
+        """
+        async with self._reading:
+            await self._read(up_to)
+
+    async def _look(self) -> None:
+        changed = await self._store.inbox_changed()
+        if not (changed or self._due):
+            return
+        self._due = False
+        try:
+            async with self._reading:
+                await self._read()
+        except BaseException:
+            self._due = True
+            raise
+
+    async def _read(self, up_to: int | None = None) -> None:
+        """Takes page after page until there is nothing new, or all up to an id is taken."""
+        while True:
+            passed = self._unreadable | self._waiting
+            rows = await self._store.inbox_reader.inbox(limit=PAGE_ROWS + len(passed))
+            fresh = [row for row in rows if row.id not in passed]
+            await self._take(fresh)
+            if len(fresh) < PAGE_ROWS or (up_to is not None and fresh[-1].id >= up_to):
+                return
+
+    async def _take(self, rows: list[InboxRow]) -> None:
+        """Raises the first PersistenceError, after all rows have been tried."""
+        under_way: list[Awaitable[None]] = []
+        for row in rows:
+            begun = await self._begin(row)
+            if begun is not None:
+                under_way.append(begun)
+        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _begin(self, row: InboxRow) -> Awaitable[None] | None:
+        """Begins to take one row; None where it stays for now."""
+        try:
+            entry = decode_entry(row.kind, row.body)
+        except ValueError as error:
+            self._unreadable.add(row.id)
+            logger.error("inbox row %s can't be read by this version and stays there: %s", row.id, error)
+            return None
+        match entry:
+            case MessageRow():
+                return await self._begin_message(row.id, entry)
+            case JobRow():
+                return self._jobs.adopt(entry, Take(row.id))
+            case Command():
+                self._waiting.add(row.id)
+                self._commands.start(self._obey(row.id, entry), name=entry.verb)
+                return None
+
+    async def _begin_message(self, row_id: int, message: MessageRow) -> Awaitable[None] | None:
+        self._waiting.add(row_id)
+        taking: Awaitable[None] | None = None
+        stays = False
+        try:
+            taking = await self._entities.inbound.adopt(message, Take(row_id), partial(self._again, row_id))
+            stays = taking is None
+        finally:
+            if not stays:
+                self._waiting.discard(row_id)
+        return taking
+
+    def _again(self, row_id: int) -> None:
+        """What this row waited for has happened."""
+        self._waiting.discard(row_id)
+        self._due = True
+        self._looks.wake()
+
+    async def _obey(self, row_id: int, command: Command) -> None:
+        """Carries a request out, then takes it away: it may be carried out twice, which changes nothing."""
+        try:
+            await self._carry_out(command)
+        except (JobError, PersistenceError) as error:
+            logger.info("the request to %s %s came to nothing: %s", command.verb, command.target, error)
+            if isinstance(error, PersistenceError):
+                self._retry(row_id)
+                return
+        try:
+            await self._entities.inbound.take_away(Take(row_id))
+        finally:
+            self._retry(row_id)
+
+    def _retry(self, row_id: int) -> None:
+        """Where it is still there, the next look finds it."""
+        self._waiting.discard(row_id)
+        self._due = True
+
+    async def _carry_out(self, command: Command) -> None:
+        job = job_id(command.target)
+        match command.verb:
+            case "cancel":
+                await self._jobs.cancel(job)
+            case "discard":
+                await self._jobs.discard(job)
+            case "replay":
+                await self._jobs.replay(job)
+            case "cancel_timer":
+                await self._entities.door.cancel_timer(Address(command.entity_type, command.entity_id), command.name)
+            case _:
+                raise HoldfastError(f"unknown request {command.verb!r}")

@@ -69,8 +69,9 @@ class Submission:
         stored: Callable[[Sequence[JobRow], float], None],
     ) -> None:
         self.unit = Unit()
-        self.unit.rows.extend(jobs)
-        self.unit.size_bytes = self.size = sum([len(row.payload) for row in jobs])
+        self.unit.rows += jobs
+        self.size = len(jobs[0].payload) if len(jobs) == 1 else sum([len(row.payload) for row in jobs])
+        self.unit.size_bytes = self.size
         self.rows = len(jobs)
         self.done = done
         self._began = began
@@ -125,8 +126,11 @@ class Admission:
             turn = current_turn.get()
             if turn is not None and not call.rules.detached:
                 number, duplicate = await self._stage(call, turn)
+            elif call.rules.key is not None:
+                number, duplicate = await self._submit_keyed(call, call.rules.key, await self._ids.take(), began)
             else:
-                number, duplicate = await self._submit_as(call, await self._ids.take(), began)
+                number, duplicate = await self._ids.take(), False
+                await self._store((self._row(call, number, None),), began)
         except HoldfastError as error:
             tally.submitted.failed(self._clock.monotonic() - began, error)
             raise
@@ -213,13 +217,6 @@ class Admission:
                 self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
         for row in rows:
             self._arrived(row)
-
-    async def _submit_as(self, call: JobCall[Any], number: int, began: float) -> tuple[int, bool]:
-        """The job's id, and whether it was known before."""
-        if call.rules.key is not None:
-            return await self._submit_keyed(call, call.rules.key, number, began)
-        await self._store((self._row(call, number, None),), began)
-        return number, False
 
     async def _submit_keyed(self, call: JobCall[Any], key: str, number: int, began: float) -> tuple[int, bool]:
         name, digest = (call.job_type, call.rules.group, key), payload_hash(call.payload)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from holdfast.errors import HandlerEnded
 from holdfast.model.job import JobRow
@@ -65,27 +65,25 @@ class Record:
 Begin = Callable[[], Awaitable[OpenTransaction]]
 
 
+class _Extras:
+    """What most attempts never need: staged rows, acts after the commit, watchers, progress, a transaction."""
+
+    __slots__ = ("acts", "asked", "progress", "rows", "size", "transaction", "watchers")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.size = 0
+        self.acts: list[Callable[[], None]] = []
+        self.watchers: list[asyncio.Future[None]] = []
+        self.progress: tuple[float | None, str | None] = (None, None)
+        self.transaction: OpenTransaction | None = None
+        self.asked = 0.0
+
+
 class Attempt:
     """One try of a job, from its start record to its end; `number` counts from 1."""
 
-    __slots__ = (
-        "_acts",
-        "_begin",
-        "_rows",
-        "_size",
-        "_watchers",
-        "asked",
-        "began",
-        "ended",
-        "held",
-        "number",
-        "progress",
-        "record",
-        "seconds",
-        "task",
-        "transaction",
-        "why",
-    )
+    __slots__ = ("_begin", "_extras", "began", "ended", "held", "number", "record", "seconds", "task", "why")
 
     def __init__(self, held: Held, record: Record, begin: Begin) -> None:
         self.held = held
@@ -93,18 +91,10 @@ class Attempt:
         self.record = record
         self.ended = False
         self.why: Interruption | None = None
-        self.asked = 0.0
-        """When a cancel was asked for, as the clock's monotonic reading."""
-        self.began = 0.0
-        self.seconds = 0.0
+        self.began = self.seconds = 0.0
         self.task: asyncio.Task[None] | None = None
-        self.transaction: OpenTransaction | None = None
-        self.progress: tuple[float | None, str | None] = (None, None)
         self._begin = begin
-        self._rows: list[Row] | None = None
-        self._size = 0
-        self._acts: list[Callable[[], None]] | None = None
-        self._watchers: list[asyncio.Future[None]] | None = None
+        self._extras: _Extras | None = None
 
     def check_open(self) -> None:
         """Raises HandlerEnded once the attempt has ended."""
@@ -114,31 +104,59 @@ class Attempt:
     def stage(self, row: Row, size_bytes: int = 0) -> None:
         """Adds a row to what the job's end commits."""
         self.check_open()
-        if self._rows is None:
-            self._rows = []
-        self._rows.append(row)
-        self._size += size_bytes
+        extras = self._some()
+        extras.rows.append(row)
+        extras.size += size_bytes
 
     def after_commit(self, act: Callable[[], None]) -> None:
         """Calls `act` once the job's end is durable; never where it is not."""
         self.check_open()
-        if self._acts is None:
-            self._acts = []
-        self._acts.append(act)
+        self._some().acts.append(act)
 
-    def staged(self) -> tuple[list[Row], int]:
+    @property
+    def plain(self) -> bool:
+        """Nothing but the job's end is to be written, and nobody is to be told of it."""
+        return self._extras is None
+
+    def staged(self) -> tuple[Sequence[Row], int]:
         """What the handler wants to be written with its end, and its size in bytes."""
-        return self._rows or [], self._size
+        return (self._extras.rows, self._extras.size) if self._extras is not None else ((), 0)
 
-    def acts(self) -> list[Callable[[], None]]:
-        return self._acts or []
+    def acts(self) -> Sequence[Callable[[], None]]:
+        return self._extras.acts if self._extras is not None else ()
+
+    @property
+    def progress(self) -> tuple[float | None, str | None]:
+        """How far the handler says it is."""
+        return self._extras.progress if self._extras is not None else (None, None)
+
+    @progress.setter
+    def progress(self, said: tuple[float | None, str | None]) -> None:
+        self._some().progress = said
+
+    @property
+    def asked(self) -> float:
+        """When a cancel was asked for, as the clock's monotonic reading."""
+        return self._extras.asked if self._extras is not None else 0.0
+
+    @asked.setter
+    def asked(self, when: float) -> None:
+        self._some().asked = when
 
     async def open_transaction(self) -> OpenTransaction:
         """The attempt's transaction, begun when it is first asked for. Raises HandlerEnded and PersistenceError."""
         self.check_open()
-        if self.transaction is None:
-            self.transaction = await self._begin()
-        return self.transaction
+        extras = self._some()
+        if extras.transaction is None:
+            extras.transaction = await self._begin()
+        return extras.transaction
+
+    def take_transaction(self) -> OpenTransaction | None:
+        """The open transaction, which its taker ends."""
+        if self._extras is None:
+            return None
+        taken, self._extras.transaction = self._extras.transaction, None
+        return taken
 
     def interrupt(self, why: Interruption) -> None:
         """Asks the attempt to end; a handler on the loop is cancelled where it waits, one in a thread can only look."""
@@ -150,14 +168,19 @@ class Attempt:
     def watch(self) -> asyncio.Future[None]:
         """Resolved once it is known, and stored, what became of the attempt."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._watchers is None:
-            self._watchers = []
-        self._watchers.append(future)
+        self._some().watchers.append(future)
         return future
 
     def settle(self) -> None:
         """It is known now: tells those who watch."""
-        for future in self._watchers or ():
+        if self._extras is None:
+            return
+        watchers, self._extras.watchers = self._extras.watchers, []
+        for future in watchers:
             if not future.done():
                 future.set_result(None)
-        self._watchers = None
+
+    def _some(self) -> _Extras:
+        if self._extras is None:
+            self._extras = _Extras()
+        return self._extras

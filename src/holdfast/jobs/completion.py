@@ -18,6 +18,7 @@ from holdfast.kit.backoff import Backoff
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.job import EndStart, JobRow, JobState
 from holdfast.model.unit import Unit
+from holdfast.ports.journal import OpenTransaction
 
 from .attempt import Attempt, Held, Interruption, Phase
 from .outcomes import (
@@ -150,23 +151,22 @@ class Completion:
         unit = Unit()
         row = end_row(attempt.held.row, outcome, now_us, self._runner_id)
         unit.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
-        if type(outcome) is Completed:
+        if type(outcome) is Completed and not attempt.plain:
             staged, size = attempt.staged()
             unit.rows += staged
             unit.size_bytes += size
         if attempt.record.open == 0:
             unit.add(EndStart(attempt.record.id))
         ending = Ending(self, attempt, end, outcome, now_us, unit)
-        if attempt.transaction is None:
+        transaction = None if attempt.plain else attempt.take_transaction()
+        if transaction is None:
             self._commits.add(ending)
         else:
-            self._tasks.start(self._settle_transaction(ending), name=f"transaction of job {attempt.held.row.id}")
+            settling = self._settle_transaction(ending, transaction)
+            self._tasks.start(settling, name=f"transaction of job {attempt.held.row.id}")
 
-    async def _settle_transaction(self, ending: Ending) -> None:
+    async def _settle_transaction(self, ending: Ending, transaction: OpenTransaction) -> None:
         """The handler's own statements commit with the end, outside the group batch; or they are taken back first."""
-        transaction = ending.attempt.transaction
-        assert transaction is not None
-        ending.attempt.transaction = None
         if type(ending.outcome) is not Completed:
             await transaction.rollback()
             self._commits.add(ending)
@@ -222,6 +222,8 @@ class Completion:
             held.tally.completed()
             self._count_terminal(ending)
             self._waiters.completed(row, outcome.result)
+            if attempt.plain:
+                return
             for act in attempt.acts():
                 act()
         else:

@@ -62,7 +62,7 @@ async def _transaction(attempt: Attempt) -> AsyncGenerator[Transaction, None]:
     try:
         yield opened
     except BaseException:
-        attempt.transaction = None
+        attempt.take_transaction()
         await opened.rollback()
         raise
 

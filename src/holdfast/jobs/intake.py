@@ -15,7 +15,7 @@ from .job_type import JobType
 from .roster import Roster
 from .schedule import Schedule
 from .surroundings import Surroundings
-from .tally import Tallies
+from .tally import Tallies, Tally
 from .windows import Windows
 
 log = logging.getLogger(__name__)
@@ -52,21 +52,29 @@ class Intake:
     def arrived(self, row: JobRow) -> None:
         """A job was stored, or its stored row changed: it is live and not running."""
         tally = self._tallies.of(row.job_type, row.priority)
-        if row.due_at and row.due_at > self._clock.now_us():
+        later = row.due_at > 0 and row.due_at > self._clock.now_us()
+        if later:
             tally.due_later += 1
         else:
             tally.waiting += 1
-        if row.job_type not in self._types:
+        declared = self._types.get(row.job_type)
+        if declared is not None:
+            self._place(row, declared, tally, later)
+        else:
+            self._known(row)
             self._metrics.jobs.failures.labels(job_type=row.job_type, reason="HandlerMissing").inc()
-        self.place(row)
 
     def place(self, row: JobRow) -> None:
-        """Holds a live job that is not held, where there is room for it."""
+        """Holds a live job that is counted but not held, where there is room for it."""
         declared = self._known(row)
-        if declared is None or row.id in self._roster:
+        if declared is not None:
+            tally = self._tallies.of(row.job_type, row.priority)
+            self._place(row, declared, tally, row.due_at > 0 and row.due_at > self._clock.now_us())
+
+    def _place(self, row: JobRow, declared: JobType, tally: Tally, later: bool) -> None:
+        if row.id in self._roster:
             return
-        tally = self._tallies.of(row.job_type, row.priority)
-        if row.due_at and row.due_at > self._clock.now_us():
+        if later:
             self._hold_later(Held(row, declared, tally, Phase.DUE_LATER))
         elif self.windows.admits(row):
             held = Held(row, declared, tally, Phase.WAITING)

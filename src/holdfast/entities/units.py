@@ -40,12 +40,13 @@ class Freed(Protocol):
 class EntityUnit:
     """The turns of one entity that commit together."""
 
-    __slots__ = ("_activation", "_freed", "_limit", "turns", "unit")
+    __slots__ = ("_activation", "_encoded", "_freed", "_limit", "turns", "unit")
 
     def __init__(self, activation: Activation, freed: Freed, limit: int) -> None:
         self._activation = activation
         self._freed = freed
         self._limit = limit
+        self._encoded: bytes | None = None
         self.turns: list[HandlerTurn] = []
         self.unit = Unit()
 
@@ -63,6 +64,8 @@ class EntityUnit:
 
     def join(self, turn: HandlerTurn) -> None:
         self.turns.append(turn)
+        if turn.encoded is not None:
+            self._encoded = turn.encoded
         if turn.rows is not None:
             self.unit.rows += turn.rows
             self.unit.size_bytes += turn.size_bytes
@@ -78,16 +81,15 @@ class EntityUnit:
             return
         activation = self._activation
         activation.open, activation.flying = None, self
-        encoded = next((turn.encoded for turn in reversed(self.turns) if turn.encoded is not None), None)
-        if encoded is not None:
-            self.unit.add(state_row(activation, encoded), len(encoded))
+        if self._encoded is not None:
+            self.unit.add(state_row(activation, self._encoded), len(self._encoded))
 
     def committed(self) -> None:
         if not self.turns:
             return
         activation = self._activation
         activation.flying = None
-        if any(type(row) is StateRow for row in self.unit.rows):
+        if self._encoded is not None:
             activation.version += 1
         for turn in self.turns:
             turn.settle()

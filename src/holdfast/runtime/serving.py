@@ -153,7 +153,7 @@ class Serving:
 
     def _take(self, conversation: Conversation, envelope: Incoming) -> None:
         manager = self._manager
-        if isinstance(envelope, Cancel):
+        if type(envelope) is Cancel:
             conversation.cancel(envelope.correlation)
             return
         if manager is None:
@@ -175,18 +175,18 @@ class Serving:
     def _handler(self, manager: EntityManager, asked: Call | StreamOpen) -> Handler:
         """Raises MalformedMessage for what no handler here takes."""
         handler = manager.hosted_type(asked.entity_type).handlers.get(asked.method)
-        name = f"{asked.entity_type}.{asked.method}"
         if handler is None:
-            raise MalformedMessage(f"{name} is no message here")
+            raise MalformedMessage(f"{asked.entity_type}.{asked.method} is no message here")
         if len(asked.payload) > self._payload_bytes_max:
             raise MalformedMessage(
-                f"the arguments of {name} take {len(asked.payload)} bytes, more than the "
+                f"the arguments of {handler.signature.name} take {len(asked.payload)} bytes, more than the "
                 f"{self._payload_bytes_max} of entities.payload_bytes_max"
             )
-        if handler.options.stream != isinstance(asked, StreamOpen):
-            raise MalformedMessage(f"{name} is {'a stream' if handler.options.stream else 'no stream'}")
-        if isinstance(asked, Call) and handler.durable != (asked.message_id != 0):
-            raise MalformedMessage(f"{name} is {'durable' if handler.durable else 'not durable'} here")
+        is_stream = type(asked) is StreamOpen
+        if handler.options.stream != is_stream:
+            raise MalformedMessage(f"{handler.signature.name} is {'no' if is_stream else 'a'} stream")
+        if type(asked) is Call and handler.durable != (asked.message_id != 0):
+            raise MalformedMessage(f"{handler.signature.name} is {'durable' if handler.durable else 'not durable'} here")
         return handler
 
     @staticmethod

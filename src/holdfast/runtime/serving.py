@@ -152,25 +152,29 @@ class Serving:
             conversation.lose()
 
     def _take(self, conversation: Conversation, envelope: Incoming) -> None:
-        manager = self._manager
-        if type(envelope) is Cancel:
-            conversation.cancel(envelope.correlation)
-            return
-        if manager is None:
-            raise RunnerUnavailable(self._why_not)
         match envelope:
             case Call():
+                manager = self._open_manager()
                 handler = self._handler(manager, envelope)
                 if handler.durable:
                     self._durable.take(conversation, handler, envelope)
                 else:
                     self._take_volatile(manager, conversation, handler, envelope)
+            case Cancel():
+                conversation.cancel(envelope.correlation)
             case StreamOpen():
-                self._streams.take(conversation, self._handler(manager, envelope), envelope)
+                self._streams.take(conversation, self._handler(self._open_manager(), envelope), envelope)
             case Request():
+                self._open_manager()
                 self._services.take(conversation, envelope)
             case _:
                 assert_never(envelope)
+
+    def _open_manager(self) -> EntityManager:
+        """Raises RunnerUnavailable while nothing is served."""
+        if self._manager is None:
+            raise RunnerUnavailable(self._why_not)
+        return self._manager
 
     def _handler(self, manager: EntityManager, asked: Call | StreamOpen) -> Handler:
         """Raises MalformedMessage for what no handler here takes."""
@@ -186,7 +190,8 @@ class Serving:
         if handler.options.stream != is_stream:
             raise MalformedMessage(f"{handler.signature.name} is {'no' if is_stream else 'a'} stream")
         if type(asked) is Call and handler.durable != (asked.message_id != 0):
-            raise MalformedMessage(f"{handler.signature.name} is {'durable' if handler.durable else 'not durable'} here")
+            kind = "durable" if handler.durable else "not durable"
+            raise MalformedMessage(f"{handler.signature.name} is {kind} here")
         return handler
 
     @staticmethod

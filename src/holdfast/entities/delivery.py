@@ -204,6 +204,7 @@ class Delivery:
         if turn.handler.options.on_retry == "wait":
             held = activation.held = activation.held or deque()
             held.appendleft(turn)
+            self._manager.mailboxes.enter(activation)
             for waiting in [w for w in activation.waiting or () if isinstance(w, DurableTurn)]:
                 if activation.waiting is not None:
                     activation.waiting.remove(waiting)

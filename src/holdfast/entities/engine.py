@@ -107,10 +107,15 @@ class EntityEngine:
             await asyncio.wait(self._bursts.tasks)
         await self.delivery.stop()
         await self.manager.stop()
-        self._unwatch()
+        for unwatch in self._unwatch:
+            unwatch()
         self._threads.close()
 
-    def _watch(self, metrics: MetricsService) -> Callable[[], None]:
+    def _watch(self, metrics: MetricsService) -> list[Callable[[], None]]:
         """Gauges that are read from what the engine knows anyway."""
-        hosted = self.manager.hosted.values()
-        return metrics.cluster.entities.read_with(lambda: {frozenset(): float(sum(each.instances for each in hosted))})
+        hosted, mailboxes, cluster = self.manager.hosted.values(), self.manager.mailboxes, metrics.cluster
+        return [
+            cluster.entities.read_with(lambda: {frozenset(): float(sum(each.instances for each in hosted))}),
+            cluster.mailbox_depth.read_with(mailboxes.depths),
+            cluster.mailbox_oldest_age.read_with(mailboxes.oldest_ages_s),
+        ]

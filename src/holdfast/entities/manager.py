@@ -29,6 +29,7 @@ from holdfast.ports.turn import current_turn
 
 from .entity import Entity
 from .hosted import Hosted
+from .mailboxes import Mailboxes
 from .running import Bursts
 from .surroundings import Surroundings
 from .turns import WRITER, Activation, HandlerTurn
@@ -42,6 +43,7 @@ class EntityManager:
 
     def __init__(self, around: Surroundings, *, hosted: Mapping[str, Hosted]) -> None:
         self.hosted = hosted
+        self.mailboxes = Mailboxes(hosted)
         self.live: dict[Address, Activation] = {}
         self.draining = False
         self.shard_of = around.shard_of
@@ -97,6 +99,7 @@ class EntityManager:
             return
         if activation.waiting is None:
             activation.waiting = deque()
+            self.mailboxes.enter(activation)
         activation.waiting.append(turn)
         if activation.instance is None and activation.holders == 0:
             self._load_soon(activation)
@@ -116,6 +119,8 @@ class EntityManager:
                 self._bursts.add(turn)
             waiting.popleft()
         activation.waiting = None
+        if not activation.held:
+            self.mailboxes.leave(activation)
         if activation.overflow:
             self._emptied(activation)
 
@@ -143,6 +148,7 @@ class EntityManager:
             turn.renew(activation)
             turn.alone = True
         activation.waiting = deque([*again, *(activation.waiting or ())])
+        self.mailboxes.enter(activation)
         if activation.known is not None:
             activation.known.set_exception(failure)
             activation.known = None
@@ -160,6 +166,7 @@ class EntityManager:
 
     def release(self, activation: Activation, reason: str) -> None:
         """The activation leaves memory, and its numbers with it."""
+        self.mailboxes.leave(activation)
         if self.live.get(activation.address) is activation:
             del self.live[activation.address]
             hosted = activation.hosted

@@ -5,7 +5,7 @@
 `--tasks` tasks submit one job after the other, each waiting until its job is on disk; the clock stops when every job
 has been run and its end is on disk. All metrics are on. The store is a file in a temporary directory (`--directory`
 puts it on another disk). Next to the median stand the CPU time per job, since a shared machine's disk and cores vary,
-and what a bare commit costs there.
+and what a bare commit and a bare loop cost there at that moment.
 """
 
 from __future__ import annotations
@@ -129,6 +129,14 @@ def bare_commits_per_s(folder: Path, seconds: float = 0.5) -> float:
     return count / (time.perf_counter() - began)
 
 
+def bare_loop_ns(turns: int = 2_000_000) -> float:
+    """CPU time of one turn of the plainest loop: how fast this machine was just now."""
+    began, total = time.process_time(), 0
+    for number in range(turns):
+        total += number
+    return (time.process_time() - began) / turns * 1e9
+
+
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tasks", type=int, default=64)
@@ -157,6 +165,7 @@ def main(arguments: Sequence[str]) -> None:
         "cpu_us_per_job": round(statistics.median(run.cpu_us_per_job for run in runs), 1),
         "jobs_per_flush": round(options.jobs / statistics.median(run.flushes for run in runs), 1),
         "bare_commits_per_s": round(bare),
+        "bare_loop_ns": round(bare_loop_ns(), 1),
         "runs": [asdict(run) for run in runs],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"SQLite {apsw.sqlite_lib_version()}, {platform.system()} {platform.release()}",

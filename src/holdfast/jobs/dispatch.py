@@ -76,7 +76,7 @@ class Dispatcher:
         """A slot of the lane has nothing to do any more."""
         queue = self.lanes[lane]
         queue.free += 1
-        if queue.waiting:
+        if queue.queued:
             self._wake()
 
     def over(self, held: Held) -> None:
@@ -93,7 +93,7 @@ class Dispatcher:
 
     async def start_waiting(self) -> None:
         """Starts what there are slots for, in one start record per batch."""
-        while not (self.paused or self._held_off) and any(lane.free and lane.waiting for lane in self.lanes):
+        while not (self.paused or self._held_off) and any(lane.free and lane.queued for lane in self.lanes):
             if self._spare_id is None:
                 self._spare_id = await self._ids.take()
                 continue

@@ -26,37 +26,36 @@ ROUND = spread(PRIORITY_SHARES)
 class LaneQueue:
     """Waiting jobs of one lane by priority, and its free slots."""
 
-    __slots__ = ("_place", "_queues", "free", "slots")
+    __slots__ = ("_place", "_queues", "free", "queued", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.free = slots
         self._queues: tuple[deque[Held], ...] = tuple(deque() for _ in PRIORITY_SHARES)
         self._place = 0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether somebody may be waiting; what was taken away meanwhile counts until it is passed over."""
-        return any(self._queues)
+        self.queued = 0
+        """Jobs in the queues; what was taken away meanwhile counts until it is passed over."""
 
     def append(self, held: Held) -> None:
         self._queues[held.row.priority].append(held)
+        self.queued += 1
 
     def put_back(self, jobs: Iterable[Held]) -> None:
         """Taken jobs that could not be started go to the head again, in their order."""
         for held in reversed(list(jobs)):
             self._queues[held.row.priority].appendleft(held)
+            self.queued += 1
 
     def take(self, limit: int) -> list[Held]:
         """At most `limit` waiting jobs; those that ended or left meanwhile are dropped on the way."""
         filled = [queue for queue in self._queues if queue]
         if len(filled) <= 1:
-            return _take_from(filled[0], limit) if filled else []
+            return self._take_from(filled[0], limit) if filled else []
         taken: list[Held] = []
         while len(taken) < limit and any(self._queues):
             queue = self._queues[ROUND[self._place]]
             self._place = (self._place + 1) % len(ROUND)
-            taken += _take_from(queue, 1)
+            taken += self._take_from(queue, 1)
         return taken
 
     def heads(self, count: int) -> Iterator[Held]:
@@ -68,11 +67,11 @@ class LaneQueue:
                 if held.phase is Phase.WAITING:
                     yield held
 
-
-def _take_from(queue: deque[Held], limit: int) -> list[Held]:
-    taken: list[Held] = []
-    while queue and len(taken) < limit:
-        held = queue.popleft()
-        if held.phase is Phase.WAITING:
-            taken.append(held)
-    return taken
+    def _take_from(self, queue: deque[Held], limit: int) -> list[Held]:
+        taken: list[Held] = []
+        while queue and len(taken) < limit:
+            held = queue.popleft()
+            self.queued -= 1
+            if held.phase is Phase.WAITING:
+                taken.append(held)
+        return taken

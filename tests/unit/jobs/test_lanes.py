@@ -62,4 +62,4 @@ def test_what_was_taken_away_meanwhile_is_passed_over() -> None:
     lane.put_back([first])
     first.phase = Phase.ENDING
     assert [one.row.id for one in lane.take(3)] == [2001, 2002]
-    assert not lane.waiting
+    assert lane.queued == 0

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 from holdfast.errors import MalformedMessage, SerializationError
-from holdfast.kit.eager import Rest
+from holdfast.kit.eager import Rest, Step
 from holdfast.model.signature import ValueCodec
 from holdfast.ports.turn import current_turn
 
@@ -110,7 +110,7 @@ class LoopSlots:
                 value = context.run(enter, attempt, declared.call, arguments)
             else:
                 coroutine = declared.call(arguments)
-                return Rest(coroutine, context.run(enter, attempt, coroutine.send, None), context.run)
+                return Rest(coroutine, context.run(enter, attempt, coroutine.send, None), cast("Step", context.run))
         except StopIteration as end:
             value = end.value
         except (Exception, asyncio.CancelledError) as error:

@@ -114,6 +114,8 @@ class DurableTurn(HandlerTurn):
         "stored",
     )
 
+    plain = False
+
     def __init__(
         self,
         activation: Activation,

@@ -74,7 +74,7 @@ class TurnRunner:
                 and activation.open is None
                 and activation.flying is None
                 and type(value) in handler.passing
-                and type(turn) is HandlerTurn
+                and turn.plain
             ):
                 self._end_plain(turn, value)
                 return None

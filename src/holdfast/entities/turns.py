@@ -154,6 +154,8 @@ class HandlerTurn:
     started_at = 0.0
     handler_seconds = 0.0
     transaction: OpenTransaction | None = None
+    plain = True
+    """Whether it ends without a trace in the store, where its handler changed nothing."""
     chain: tuple[Address, ...] = ()
     """Entities in other processes whose handlers wait for this one."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from holdfast.entities.durable import encode_declared
 from holdfast.entities.handler import Handler
@@ -67,6 +67,9 @@ class Conversation:
 class RemoteTurn(HandlerTurn):
     """A volatile call from another process: answers when it settles."""
 
+    waiter: Any = True
+    """Somebody waits, though not with a future."""
+
     def __init__(
         self,
         activation: Activation,
@@ -76,7 +79,11 @@ class RemoteTurn(HandlerTurn):
         conversation: Conversation,
         correlation: int,
     ) -> None:
-        super().__init__(activation, handler, arguments, None, timeout)
+        self.activation = activation
+        self.handler = handler
+        self.arguments = arguments
+        self.caller = None
+        self.timeout = timeout
         self._conversation = conversation
         self._correlation = correlation
 

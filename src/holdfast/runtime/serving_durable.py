@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from holdfast.entities.admission import Admission, Admitted
 from holdfast.entities.durable import DurableTurn
 from holdfast.entities.handler import Handler
-from holdfast.entities.turns import Ending
+from holdfast.entities.turns import Activation, Ending
 from holdfast.errors import HoldfastError
 from holdfast.kit.clock import Clock
 from holdfast.kit.eager import Rest, begin
@@ -114,6 +114,7 @@ class DurableIntake:
         self,
         *,
         admission: Admission,
+        live: Mapping[Address, Activation],
         shard_of: Callable[[Address], int],
         clock: Clock,
         runner_id: int,
@@ -122,6 +123,7 @@ class DurableIntake:
     ) -> None:
         """`inbox_taken(id)` returns once nothing up to this id that was in the inbox is there any more."""
         self._admission = admission
+        self._live = live
         self._shard_of = shard_of
         self._clock = clock
         self._runner_id = runner_id
@@ -156,12 +158,18 @@ class DurableIntake:
         )
 
     def _row(self, handler: Handler, call: Call) -> MessageRow:
-        address = Address(call.entity_type, checked_entity_id(call.entity_id))
+        address = Address(call.entity_type, call.entity_id)
+        activation = self._live.get(address)
+        if activation is None:
+            checked_entity_id(call.entity_id)
+            shard = self._shard_of(address)
+        else:
+            shard = activation.shard
         now, timing, payload = self._clock.now_us(), call.timing, call.payload
         due_at = 0 if timing is None else due_at_us(timing, now)
         return MessageRow(
             call.message_id,
-            self._shard_of(address),
+            shard,
             call.entity_type,
             call.entity_id,
             handler.name,

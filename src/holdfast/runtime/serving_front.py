@@ -66,6 +66,7 @@ class Front:
         """Serves from now on."""
         durable = DurableIntake(
             admission=entities.admission,
+            live=entities.manager.live,
             shard_of=shard_of,
             clock=self._clock,
             runner_id=runner_id,

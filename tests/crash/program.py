@@ -1,0 +1,85 @@
+"""The application that the crash test kills: `python program.py STORE` runs it until it is killed.
+
+Every operation has an id of its own and appends it to a list, so that one that was lost or repeated shows: entities keep
+the list in their state, jobs in a table of the user's that commits with the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+
+from holdfast import App, Entity, job_context, message
+
+app = App("crash")
+
+LISTS = 4
+
+
+@dataclass
+class Operations:
+    done: list[str] = field(default_factory=list)
+
+
+@app.job(max_attempts=1000)
+async def note(operation: str) -> str:
+    async with job_context().transaction() as tx:
+        await tx.execute("CREATE TABLE IF NOT EXISTS note (operation TEXT NOT NULL)")
+        await tx.execute("INSERT INTO note (operation) VALUES (?)", operation)
+    return operation
+
+
+@app.entity
+class Journal(Entity[Operations]):
+    @message(durable=True, dedupe="operation")
+    async def append(self, operation: str) -> int:
+        """Quick: stored and consumed by one commit."""
+        self.state.done.append(operation)
+        return len(self.state.done)
+
+    @message(durable=True, dedupe="operation")
+    async def append_slowly(self, operation: str) -> int:
+        """Suspends, so that it is stored first, and sends on: to another entity and to a job, with its own commit."""
+        await asyncio.sleep(0)
+        self.state.done.append(operation)
+        await self.ref(Mirror, self.id).copy.send(operation)
+        await self.submit(note, operation)
+        return len(self.state.done)
+
+    @message
+    async def append_volatile(self, operation: str) -> int:
+        self.state.done.append(operation)
+        return len(self.state.done)
+
+    @message(readonly=True)
+    async def operations(self) -> list[str]:
+        return self.state.done
+
+    @message
+    async def notes(self) -> list[str]:
+        """What the jobs have committed."""
+        async with self.transaction() as tx:
+            await tx.execute("CREATE TABLE IF NOT EXISTS note (operation TEXT NOT NULL)")
+            return [str(row["operation"]) for row in await tx.fetch("SELECT operation FROM note")]
+
+
+@app.entity
+class Mirror(Entity[Operations]):
+    @message(durable=True)
+    async def copy(self, operation: str) -> None:
+        self.state.done.append(operation)
+
+    @message(readonly=True)
+    async def operations(self) -> list[str]:
+        return self.state.done
+
+
+async def serve(store: str) -> None:
+    async with app.runner(store=store):
+        print("serving", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1]))

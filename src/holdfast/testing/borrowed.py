@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from .time import Events, VirtualTime, Wait, WatchedSelector
 
 
 @contextmanager
-def virtual_time(loop: asyncio.AbstractEventLoop) -> Iterator[VirtualTime]:
+def virtual_time(loop: asyncio.AbstractEventLoop) -> Generator[VirtualTime]:
     """The virtual time of the running loop, for as long as the block runs; a virtual loop's is its own.
 
     Raises UsageError for a loop that can't be borrowed (uvloop, Windows' proactor loop).
@@ -44,7 +44,7 @@ def virtual_time(loop: asyncio.AbstractEventLoop) -> Iterator[VirtualTime]:
 
 
 @contextmanager
-def _borrowed(loop: asyncio.SelectorEventLoop, time: VirtualTime, selector: Any) -> Iterator[None]:
+def _borrowed(loop: asyncio.SelectorEventLoop, time: VirtualTime, selector: Any) -> Generator[None]:
     run_really = loop.run_in_executor
 
     def run_in_executor(executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from holdfast.entities.door import Link
@@ -118,7 +118,7 @@ class LiveRunner:
 @asynccontextmanager
 async def runner(
     app: App, *, store: str = "memory:", seed: int = 0, faults: StorageFaults | None = None
-) -> AsyncIterator[LiveRunner]:
+) -> AsyncGenerator[LiveRunner]:
     """Hosts the App's entities and jobs in this test.
 
     `store`: a URL, where the test is about one. `seed`: of all randomness (backoff, jitter). `faults`: what a memory

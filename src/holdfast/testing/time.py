@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -56,7 +56,7 @@ class VirtualTime:
         await resting
 
     @contextmanager
-    def moving(self) -> Iterator[None]:
+    def moving(self) -> Generator[None]:
         """Inside, time jumps although sockets are open, and waits for executors only so long."""
         self._moving += 1
         try:

@@ -201,3 +201,23 @@ async def test_cancelling_what_does_not_exist_is_not_found(rig: Rig) -> None:
     with pytest.raises(JobNotFound):
         await rig.engine.cancel(JobId("12345"))
     assert rig.metrics.value("jobs_failed_total", reason="NotFound") == 1
+
+
+@simulated
+async def test_an_interrupted_attempt_leaves_no_cancel_behind_for_the_next(rig: Rig) -> None:
+    """The slot's task is as good as new."""
+    pending: list[int] = []
+
+    @rig.job
+    async def work(seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        pending.append(task.cancelling())
+        await asyncio.sleep(seconds)
+
+    await rig.open(slots=1)
+    first = await work.submit(1000.0)
+    await eventually(lambda: len(pending) == 1)
+    await rig.engine.cancel(first.id)
+    await (await work.submit(1.0)).result()
+    assert pending == [0, 0]

@@ -214,3 +214,49 @@ async def test_a_thread_that_outlasts_the_drain_is_given_back(rig: Rig) -> None:
     await rig.open()
     finished = await rig.engine.wait(handle.id)
     assert finished.unwrap(blocking.declared.signature.result) == 2
+
+
+@simulated
+async def test_a_handler_that_will_not_end_is_given_back_and_its_end_changes_nothing(rig: Rig) -> None:
+    """Only the first end of an attempt counts, whatever it returns later."""
+    release = asyncio.Event()
+
+    @rig.job
+    async def stubborn() -> str:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return "at last"
+
+    await rig.open()
+    handle = await stubborn.submit()
+    await eventually(lambda: rig.metrics.value("jobs_running") == 1)
+    await rig.engine.drain(1.0)
+    assert (await rig.engine.status(handle.id)).state == JobState.AVAILABLE
+    release.set()
+    await asyncio.sleep(1)
+    assert (await rig.engine.status(handle.id)).state == JobState.AVAILABLE
+    assert rig.metrics.value("jobs_completed_total") == 0
+    assert rig.metrics.value("jobs_running") == 0
+
+
+@simulated
+async def test_an_attempt_that_had_ended_before_the_death_is_no_suspect(rig: Rig) -> None:
+    """Its start record is still there for its neighbour's sake, but it speaks of an attempt that is over."""
+
+    @rig.job
+    async def work(name: str) -> None:
+        if name == "failing":
+            raise OSError
+        await asyncio.sleep(1000)
+
+    await rig.open(retry_first=500.0)
+    failing, running = await rig.engine.submit_many([work.call("failing"), work.call("running")])
+    await eventually(lambda: rig.metrics.value("jobs_retried_total") == 1)
+    await rig.crash()
+    assert len(rig.tables.starts.rows) == 1
+    await rig.open(retry_first=500.0)
+    crashes = {str(row.id): row.crashes for row in rig.tables.jobs.rows.values()}
+    assert crashes == {failing.id: 0, running.id: 1}

@@ -7,6 +7,8 @@ conflict. Nothing is acknowledged before it is on disk.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MessageNotFound
 from holdfast.model.address import Address
 from holdfast.model.message import DoneRow, MessageRow, TimerCancel
@@ -21,8 +23,16 @@ from .surroundings import Surroundings
 from .turns import HandlerTurn
 from .units import Committer, surely_not_written
 
-Admitted = tuple[bool, DurableTurn | None]
-"""Whether the message is a duplicate, and the turn that the listener waits for; None where it has heard all."""
+
+class Admitted(NamedTuple):
+    """How a message came in. `message_id` is the first one's where it is a duplicate.
+
+    `turn` is what the listener waits for; None where it has heard all, or hears the rest by the id.
+    """
+
+    duplicate: bool
+    turn: DurableTurn | None
+    message_id: int
 
 
 class Admission:
@@ -68,7 +78,7 @@ class Admission:
             self._delivery.hand_out(turn)
             if one_way and turn.activation.suspended and not turn.started_at:
                 turn.store_now()
-        return False, turn
+        return Admitted(False, turn, row.id)
 
     async def listen(self, message_id: int, listener: Listener) -> None:
         """Tells the listener how the message of this id ends, or ended. Raises MessageNotFound."""
@@ -135,7 +145,7 @@ class Admission:
         self._manager.hosted_type(row.entity_type).duplicates.inc()
         self._inflight.await_message(stored.id, listener)
         listener.stored()
-        return True, None
+        return Admitted(True, None, stored.id)
 
     def _attach(self, turn: DurableTurn, row: MessageRow, listener: Listener) -> Admitted:
         _refuse_conflict(turn.row, row)
@@ -143,7 +153,7 @@ class Admission:
         turn.listeners.append(listener)
         if turn.stored:
             listener.stored()
-        return True, turn
+        return Admitted(True, turn, turn.row.id)
 
     def _repeat_outcome(self, done: DoneRow, row: MessageRow, listener: Listener) -> Admitted:
         _refuse_conflict(done, row)
@@ -152,7 +162,7 @@ class Admission:
         ending, outcome = outcome_of(hosted.handlers[row.method], done)
         listener.stored()
         listener.done(ending, outcome)
-        return True, None
+        return Admitted(True, None, done.id)
 
     def _schedule(self, turn: DurableTurn) -> None:
         """A message for later, or a timer: stored now, in memory only if it is due soon."""

@@ -260,7 +260,7 @@ class LocalDoor:
                 refuse_circle(caller, address)
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
             finished = Finished(self._loop)
-            _, turn = await self._admission.accept(row, handler, finished, retry=False, one_way=False)
+            turn = (await self._admission.accept(row, handler, finished, retry=False, one_way=False)).turn
             try:
                 ending, outcome = await self._within(
                     finished.future, options.timeout or self._call_timeout, handler.signature.name
@@ -278,10 +278,9 @@ class LocalDoor:
 
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
         accepted = Accepted(self._loop)
-        duplicate, turn = await self._admission.accept(row, handler, accepted, retry=False, one_way=True)
+        admitted = await self._admission.accept(row, handler, accepted, retry=False, one_way=True)
         await self._within(accepted.future, options.timeout or self._call_timeout, handler.signature.name)
-        stored_id = turn.row.id if turn is not None else row.id
-        return Receipt(MessageId(stored_id), duplicate)
+        return Receipt(MessageId(admitted.message_id), admitted.duplicate)
 
     async def _within(self, future: asyncio.Future[Any], timeout: float, name: str) -> Any:
         """The future's result, or SendTimeout: the message itself goes on."""

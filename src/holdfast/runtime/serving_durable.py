@@ -62,9 +62,9 @@ class RemoteListener:
         self._turn: DurableTurn | None = None
         self._stored = False
 
-    def admitted(self, duplicate: bool, turn: DurableTurn | None) -> None:
-        """Whether it was known; what was heard before this is answered now."""
-        self._duplicate, self._turn = duplicate, turn
+    def admitted(self, how: Admitted) -> None:
+        """Whether it was known, and by which id; what was heard before this is answered now."""
+        self._duplicate, self._turn, self._message_id = how
         if self._stored:
             self.stored()
 
@@ -150,7 +150,7 @@ class DurableIntake:
         if isinstance(admitted, Rest):
             self._hold(conversation, call, _finish(admitted, listener))
         else:
-            listener.admitted(*admitted)
+            listener.admitted(admitted)
 
     def _accept(self, handler: Handler, call: Call, listener: RemoteListener) -> Coroutine[Any, Any, Admitted]:
         return self._admission.accept(
@@ -219,7 +219,7 @@ class DurableIntake:
             logger.exception("message %s could not be let in", call.message_id)
             listener.refused(error)
         else:
-            listener.admitted(*admitted)
+            listener.admitted(admitted)
 
 
 async def _finish(rest: Rest[Admitted], listener: RemoteListener) -> None:
@@ -230,4 +230,4 @@ async def _finish(rest: Rest[Admitted], listener: RemoteListener) -> None:
             logger.exception("a message could not be let in")
         listener.refused(error)
     else:
-        listener.admitted(*admitted)
+        listener.admitted(admitted)

@@ -11,8 +11,6 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any, Protocol
 
-import msgspec
-
 from holdfast.errors import HandlerFailed, KeyConflict, MessageDead, RunnerUnavailable, Suspended
 from holdfast.kit.backoff import Backoff
 from holdfast.model.ids import micros
@@ -26,25 +24,13 @@ from holdfast.model.message import (
 )
 from holdfast.model.unit import Row
 
+from .declared import decode_declared, encode_declared
 from .handler import Handler
 from .surroundings import Surroundings
 from .turns import Activation, Ending, HandlerTurn
 from .units import RowsItem
 
 ERROR_CHARS_MAX = 2000
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class DeclaredError(msgspec.Struct, frozen=True, array_like=True):
-    """A declared error as a done row keeps it: the class by name, and the arguments it was made with."""
-
-    name: str
-    args: list[Any]
-
-
-_declared = msgspec.msgpack.Decoder(DeclaredError)
-
 
 class Listener(Protocol):
     """Who waits for a durable message; each method is called at most once."""
@@ -305,20 +291,6 @@ def dead_row(row: MessageRow, deliveries: int, text: str, now: int) -> DeadMessa
         row.created_at,
         now,
     )
-
-
-def encode_declared(error: BaseException) -> bytes:
-    """A declared error as it is stored and sent. Raises TypeError for arguments msgpack can't hold."""
-    return _encode(DeclaredError(type(error).__name__, list(error.args)))
-
-
-def decode_declared(handler: Handler, outcome: bytes) -> Exception:
-    """The error again, as its declared class; HandlerFailed where this version does not declare it."""
-    stored = _declared.decode(outcome)
-    kind = handler.errors.get(stored.name)
-    if kind is None:
-        return HandlerFailed(f"{handler.signature.name} raised {stored.name}", error_type=stored.name)
-    return kind(*stored.args)
 
 
 def outcome_of(handler: Handler, done: DoneRow) -> tuple[Ending, Any]:

@@ -23,6 +23,7 @@ from holdfast.kit.eager import Rest, Step
 from holdfast.model.signature import ValueCodec
 from holdfast.ports.turn import current_turn
 
+from .declared import rebuilt
 from .surroundings import Surroundings
 from .threads import HandlerThreads
 from .turns import WRITER, Activation, Ending, HandlerTurn
@@ -81,6 +82,8 @@ class TurnRunner:
             self._returned(turn, value)
         except Exception as error:
             self._raised(turn, error)
+        except asyncio.CancelledError as error:  # its own: nobody can have cancelled a task in the middle of a step
+            self._raised(turn, OwnCancellation(error))
         except BaseException as error:
             self._cancelled(turn, error)
             raise
@@ -111,8 +114,13 @@ class TurnRunner:
             value = _step(
                 turn, lambda instance: turn.handler.function(instance, *turn.arguments), turn.activation.instance
             )
+        except asyncio.CancelledError as error:
+            self._raised(turn, OwnCancellation(error))
         except Exception as error:
             self._raised(turn, error)
+        except BaseException as error:
+            self._cancelled(turn, error)
+            raise
         else:
             self._returned(turn, value)
         return None
@@ -144,11 +152,20 @@ class TurnRunner:
         cancelling = task.cancelling()
         deadline = self._wheel.after(turn.timeout, lambda: _expire(turn, task))
         try:
-            return await rest
-        except asyncio.CancelledError:
-            if turn.expired and task.uncancel() <= cancelling:
-                raise _deadline_passed(turn) from None
+            value = await rest
+        except asyncio.CancelledError as error:
+            if turn.expired:
+                if task.uncancel() <= cancelling:
+                    raise _deadline_passed(turn) from None
+            elif task.cancelling() <= cancelling:
+                raise OwnCancellation(error) from None
             raise
+        except BaseException:
+            _take_back_expiry(turn, task)
+            raise
+        else:
+            _take_back_expiry(turn, task)
+            return value
         finally:
             deadline.cancel()
             turn.task = None
@@ -188,7 +205,7 @@ class TurnRunner:
 
     def _raised(self, turn: HandlerTurn, error: Exception) -> None:
         if isinstance(error, turn.handler.options.errors):
-            turn.ending, turn.outcome = Ending.DECLARED, error
+            turn.ending, turn.outcome = Ending.DECLARED, rebuilt(turn.handler, error)
         elif isinstance(error, UsageError | SerializationError) or (isinstance(error, SendTimeout) and turn.expired):
             turn.outcome = error
         else:
@@ -330,6 +347,20 @@ def _stepper(turn: HandlerTurn, context: Context | None) -> Step:
     return step if context is None else lambda advance, passed: context.run(step, advance, passed)
 
 
+class OwnCancellation(Exception):
+    """The handler ended with a CancelledError that nobody asked for: it waited for something that was cancelled."""
+
+    def __init__(self, cause: asyncio.CancelledError) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def _take_back_expiry(turn: HandlerTurn, task: asyncio.Task[Any]) -> None:
+    """The handler ended in its own way although its time was up; whoever runs it has not been cancelled."""
+    if turn.expired:
+        task.uncancel()
+
+
 def _expire(turn: HandlerTurn, task: asyncio.Task[Any]) -> None:
     turn.expired = True
     task.cancel()
@@ -341,8 +372,9 @@ def _deadline_passed(turn: HandlerTurn) -> SendTimeout:
     )
 
 
-def _undeclared(turn: HandlerTurn, error: Exception) -> HandlerFailed:
+def _undeclared(turn: HandlerTurn, raised: Exception) -> HandlerFailed:
     """Says what kind of error it was; the rest stays in this process."""
+    error = raised.cause if isinstance(raised, OwnCancellation) else raised
     incident = secrets.token_hex(4)
     name = turn.handler.signature.name
     logger.warning("%s failed on %s [%s]", name, turn.activation.address, incident, exc_info=error)

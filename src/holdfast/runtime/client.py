@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
+from holdfast.entities.declared import decode_declared
 from holdfast.entities.door import Door
-from holdfast.entities.durable import decode_declared
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
 from holdfast.errors import HoldfastError

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from time import perf_counter
 from typing import Any
 
+from holdfast.entities.declared import decode_declared
 from holdfast.entities.door import Receipt, SendOptions
-from holdfast.entities.durable import decode_declared
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
 from holdfast.errors import (

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Protocol, assert_never
 
-from holdfast.entities.durable import encode_declared
+from holdfast.entities.declared import encode_declared
 from holdfast.entities.handler import Handler
 from holdfast.entities.manager import EntityManager
 from holdfast.entities.turns import Activation, Ending, HandlerTurn

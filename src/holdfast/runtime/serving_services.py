@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from holdfast.entities.durable import encode_declared
+from holdfast.entities.declared import encode_declared
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
 from holdfast.errors import HoldfastError, MalformedMessage

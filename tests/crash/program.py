@@ -1,7 +1,7 @@
 """The application that the crash test kills: `python program.py STORE` runs it until it is killed.
 
-Every operation has an id of its own and appends it to a list, so that one that was lost or repeated shows: entities keep
-the list in their state, jobs in a table of the user's that commits with the job.
+Every operation has an id of its own and appends it to a list, so that one that was lost or repeated shows: entities
+keep the list in their state, jobs in a table of the user's that commits with the job.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ import sys
 from dataclasses import dataclass, field
 
 from holdfast import App, Entity, job_context, message
+from holdfast.settings import EntitySettings, JobSettings, Settings
 
-app = App("crash")
+PATIENT = Settings(entities=EntitySettings(crashes_max=10_000), jobs=JobSettings(crashes_max=10_000))
+"""Here it is the test that kills: no message and no job is to blame, however often it was running."""
+
+app = App("crash", settings=PATIENT)
 
 LISTS = 4
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MessageNotFound
+from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MailboxFull, MessageNotFound
 from holdfast.model.address import Address
 from holdfast.model.message import DoneRow, MessageRow, TimerCancel
 from holdfast.model.unit import Row
@@ -67,6 +67,10 @@ class Admission:
                 return known
         activation = self._manager.activation(row.address)
         self._manager.refuse_overload(activation)
+        if not self._delivery.caught_up:
+            await self._delivery.refill(activation)
+        if activation.overflow:
+            raise MailboxFull(f"{row.address} has more messages stored than its mailbox holds; they come first")
         next_id = await self._ids.take() if row.every_us else 0
         turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
         turn.arguments = handler.signature.decode(row.payload)
@@ -76,7 +80,7 @@ class Admission:
             self._schedule(turn)
         else:
             self._delivery.hand_out(turn)
-            if one_way and turn.activation.suspended and not turn.started_at:
+            if one_way and (activation.suspended or activation.held) and not turn.started_at:
                 turn.store_now()
         return Admitted(False, turn, row.id)
 

@@ -41,5 +41,6 @@ class Backlog:
         self._delivery.deliver_stored(rows)
         if len(rows) < self._page_rows:
             self.done.set()
+            self._delivery.caught_up = True
         else:
             self._after = rows[-1].id

@@ -1,4 +1,4 @@
-"""Declared errors: results of a handler that its caller gets as the class it knows, with the arguments it was made with.
+"""Declared errors: results of a handler that its caller gets as the class it knows, with its arguments.
 
 They cross like every result, encoded: nobody shares a mutable argument, and a caller in the handler's own process gets
 what a caller elsewhere would. An error derived from a declared one arrives as the declared one. One whose arguments

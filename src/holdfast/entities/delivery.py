@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from holdfast.errors import HoldfastError, MalformedMessage, RunnerUnavailable
 from holdfast.kit.tasks import TaskOwner
+from holdfast.model.address import Address
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import MessageRow
 
@@ -48,9 +49,12 @@ class Delivery:
         self._rules = DurableRules(around, deliveries=self)
         self._tasks = TaskOwner("holdfast-delivery")
         self._parked: set[str] = set()
+        self._refilling: set[Address] = set()
         self._suspects: deque[DurableTurn] = deque()
         self._suspect: DurableTurn | None = None
         self.due = DueQueue(around, deliver=self.deliver_stored)
+        self.caught_up = False
+        """All that was stored when this runner started has been handed out, or is marked as overflow."""
 
     def turn(
         self, activation: Activation, handler: Handler, row: MessageRow, *, stored: bool, next_id: int = 0
@@ -61,6 +65,7 @@ class Delivery:
     def deliver_stored(self, rows: Iterable[MessageRow]) -> None:
         """Stored messages whose time has come; those in memory already are passed over."""
         for row in rows:
+            self.due.remove(row.id)
             if row.id not in self._inflight:
                 self._deliver_one(row)
 
@@ -72,17 +77,19 @@ class Delivery:
             self.deliver_stored([row])
 
     async def refill(self, activation: Activation) -> None:
-        """Takes the next stored messages of an entity whose mailbox has run empty."""
-        now = self._clock.now_us()
-        rows = await self._reader.pending_of(
-            activation.address, after=0, limit=activation.hosted.mailbox, due_before=now
-        )
-        activation.overflow = len(rows) == activation.hosted.mailbox
+        """Takes the next stored messages of an entity, oldest first, before any that come meanwhile."""
+        now, room = self._clock.now_us(), activation.hosted.mailbox
+        rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
+        self._refilling.discard(activation.address)
+        activation.overflow = False
         self.deliver_stored(rows)
+        activation.overflow = activation.overflow or len(rows) == room
 
     def refill_soon(self, activation: Activation) -> None:
-        activation.overflow = False
-        self._tasks.start(self.refill(activation), name=f"refill {activation.address}")
+        """The mailbox of an entity has run empty of which more is stored."""
+        if activation.address not in self._refilling and not self._manager.draining:
+            self._refilling.add(activation.address)
+            self._tasks.start(self.refill(activation), name=f"refill {activation.address}")
 
     @property
     def busy(self) -> bool:
@@ -113,6 +120,20 @@ class Delivery:
             lambda error: self.refuse(turn, surely_not_written(error)),
         )
 
+    def hold(self, turn: DurableTurn) -> None:
+        activation = turn.activation
+        held = activation.held = activation.held or deque()
+        if turn not in held:
+            held.appendleft(turn)
+        self._manager.mailboxes.enter(activation)
+        waiting, activation.waiting = activation.waiting, None
+        for other in waiting or ():
+            if isinstance(other, DurableTurn) and other.keeps_place:
+                held.append(other)
+            else:
+                activation.waiting = activation.waiting or deque()
+                activation.waiting.append(other)
+
     def concluded(self, turn: DurableTurn) -> None:
         if turn.due_at:
             turn.stored_now()
@@ -138,10 +159,10 @@ class Delivery:
             return
         try:
             activation = self._manager.activation(row.address)
-            if activation.queued >= activation.hosted.mailbox:
-                activation.overflow = True
-                return
         except RunnerUnavailable:
+            return
+        if activation.overflow or activation.queued >= activation.hosted.mailbox:
+            activation.overflow = True
             return
         if row.every_us:
             self._tasks.start(self._deliver_timer(activation, handler, row), name=f"timer {row.id}")
@@ -156,7 +177,7 @@ class Delivery:
 
     def _start_stored(self, turn: DurableTurn) -> None:
         self._inflight.add(turn)
-        if turn.row.crashes > self._settings.crashes_max:
+        if turn.row.crashes >= self._settings.crashes_max:
             turn.die(f"{turn.row.method} was running in {turn.row.crashes} deaths of its runner")
             self._committer.join(turn)
         elif turn.row.crashes:
@@ -174,7 +195,7 @@ class Delivery:
     def hand_out(self, turn: DurableTurn) -> None:
         """Gives the message to its entity, behind those that wait for an earlier one to be tried again."""
         activation = turn.activation
-        if activation.held and turn.handler.options.on_retry == "wait":
+        if activation.held and turn.keeps_place:
             activation.held.append(turn)
         else:
             self._start(turn)
@@ -199,16 +220,7 @@ class Delivery:
     # After a try.
 
     def _again(self, turn: DurableTurn) -> None:
-        """The message failed and will be tried again; in place, unless its handler lets it step aside."""
-        activation = turn.activation
-        if turn.handler.options.on_retry == "wait":
-            held = activation.held = activation.held or deque()
-            held.appendleft(turn)
-            self._manager.mailboxes.enter(activation)
-            for waiting in [w for w in activation.waiting or () if isinstance(w, DurableTurn)]:
-                if activation.waiting is not None:
-                    activation.waiting.remove(waiting)
-                held.append(waiting)
+        """The message failed and will be tried again."""
         delay_s = max(0.0, (turn.due_at - self._clock.now_us()) / SECOND_US)
         self._loop.call_later(delay_s, self._retry, turn)
 
@@ -225,7 +237,7 @@ class Delivery:
         self._start(turn)
         held, old.held = old.held, None
         for waiting in held or ():
-            if waiting is not turn and isinstance(waiting, DurableTurn):
+            if waiting is not turn and isinstance(waiting, DurableTurn) and not waiting.abandoned:
                 waiting.activation = activation
                 self._start(waiting)
 
@@ -257,7 +269,7 @@ class Delivery:
     def _finished(self, turn: DurableTurn) -> None:
         self._dismiss(turn)
         if isinstance(turn.outcome, Exception) and turn.ending is Ending.FAILURE:
-            turn.activation.hosted.died("crashes" if turn.row.crashes > self._settings.crashes_max else "MaxRetries")
+            turn.activation.hosted.died("crashes" if turn.row.crashes >= self._settings.crashes_max else "MaxRetries")
         for listener in turn.listeners:
             listener.stored()
             listener.done(turn.ending, turn.outcome)

@@ -55,6 +55,10 @@ class Deliveries(Protocol):
         """Writes the message's row now, because its handler takes its time."""
         ...
 
+    def hold(self, turn: DurableTurn) -> None:
+        """The message will be tried again in its place: durable ones behind it wait from now on."""
+        ...
+
     def concluded(self, turn: DurableTurn) -> None:
         """The commit of the turn's end is known to have succeeded, or there was nothing to commit."""
         ...
@@ -150,12 +154,15 @@ class DurableTurn(HandlerTurn):
         for listener in self.listeners:
             listener.stored()
 
+    def keep_reply(self) -> None:
+        self.reply = None if self.outcome is None else self.handler.signature.result.encode(self.outcome)
+
     def conclude(self) -> None:
         """What the message's end writes beside the handler's own effects."""
         self._settle_storing()
         self.due_at = 0
         if self.ending is Ending.VALUE:
-            self._consume(OutcomeKind.REPLIED, self._encoded_value())
+            self._consume(OutcomeKind.REPLIED, self.reply)
             return
         self.rows = self.after = self.encoded = None
         self.size_bytes = 0
@@ -173,9 +180,6 @@ class DurableTurn(HandlerTurn):
         else:
             self._storing.withdraw()
         self._storing = None
-
-    def _encoded_value(self) -> bytes | None:
-        return None if self.outcome is None else self.handler.signature.result.encode(self.outcome)
 
     def _consume(self, kind: OutcomeKind, outcome: bytes | None, *more: Row) -> None:
         row, now = self.row, self._rules.clock.now_us()
@@ -209,12 +213,16 @@ class DurableTurn(HandlerTurn):
             return
         delay = self._rules.backoff.delay_s(self.deliveries, self._rules.rng)
         self.due_at = self._rules.clock.now_us() + micros(delay)
+        # One that keeps its place stays due in the store: another incarnation finds it before those behind it.
+        due_at = self.row.due_at if self.keeps_place else self.due_at
         if self.stored:
-            self.rows = [MessageRetry(self.deliveries, self.row.crashes, self.due_at, text, self.row.id)]
+            self.rows = [MessageRetry(self.deliveries, self.row.crashes, due_at, text, self.row.id)]
         else:
-            self.row = self.row._replace(deliveries=self.deliveries, due_at=self.due_at, last_error=text)
+            self.row = self.row._replace(deliveries=self.deliveries, due_at=due_at, last_error=text)
             self.rows = [self.row]
             self.size_bytes = len(self.row.payload)
+        if self.keeps_place:
+            self._rules.deliveries.hold(self)
 
     def die(self, text: str) -> None:
         """Makes the message a dead letter."""
@@ -241,6 +249,11 @@ class DurableTurn(HandlerTurn):
     @property
     def repeatable(self) -> bool:
         return not self.abandoned
+
+    @property
+    def keeps_place(self) -> bool:
+        """Whether later durable messages of its entity wait while it waits to be tried again."""
+        return self.handler.options.on_retry == "wait"
 
     def settle(self) -> None:
         super().settle()

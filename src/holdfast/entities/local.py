@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from time import perf_counter
 from typing import Any
 
-from holdfast.errors import SendTimeout, UsageError
+from holdfast.errors import RunnerUnavailable, SendTimeout, UsageError
 from holdfast.kit.hashing import payload_hash
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
@@ -249,6 +249,8 @@ class LocalDoor:
         finally:
             deadline.cancel()
             turn.waiter = None
+        if isinstance(turn.outcome, asyncio.CancelledError):
+            raise RunnerUnavailable("this runner stopped the handler")
 
     async def call_durable(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
@@ -261,12 +263,15 @@ class LocalDoor:
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
             finished = Finished(self._loop)
             turn = (await self._admission.accept(row, handler, finished, retry=False, one_way=False)).turn
+            if caller is not None and turn is not None:
+                turn.caller = caller  # so that a circle of calls is seen
             try:
                 ending, outcome = await self._within(
                     finished.future, options.timeout or self._call_timeout, handler.signature.name
                 )
             finally:
                 if turn is not None:
+                    turn.caller = None
                     turn.forget(finished)
             if ending is not Ending.VALUE:
                 raise outcome

@@ -186,6 +186,7 @@ class EntityManager:
         """Hands what waits in front of a dropped activation to a fresh one."""
         waiting, activation.waiting = activation.waiting, None
         self.release(activation, "failed")
+        self._hand_on(activation)
         for turn in waiting or ():
             if turn.abandoned:
                 continue
@@ -196,6 +197,21 @@ class EntityManager:
                 turn.settle()
             else:
                 self.enqueue(turn)
+
+    def _hand_on(self, activation: Activation) -> None:
+        """What waits for a retry, and that more waits in the store, is the next activation's business."""
+        if self.draining or not (activation.held or activation.overflow):
+            return
+        fresh = self.activation(activation.address)
+        held, activation.held = activation.held, None
+        for turn in held or ():
+            turn.activation = fresh
+        fresh.held = deque([*(held or ()), *(fresh.held or ())]) or None
+        if fresh.held:
+            self.mailboxes.enter(fresh)
+        if activation.overflow:
+            fresh.overflow = True
+            self._emptied(fresh)
 
     def _load_soon(self, activation: Activation) -> None:
         activation.holders = WRITER

@@ -186,6 +186,7 @@ class TurnRunner:
     def _returned(self, turn: HandlerTurn, value: Any) -> None:
         try:
             turn.outcome = turn.handler.signature.result.cross(value)
+            turn.keep_reply()
         except SerializationError as error:
             turn.outcome = error
         else:

@@ -202,6 +202,9 @@ class HandlerTurn:
     def suspended(self) -> None:
         """The handler did not end with its first step."""
 
+    def keep_reply(self) -> None:
+        """The handler has returned its outcome. Raises SerializationError where it can't be kept."""
+
     def conclude(self) -> None:
         """The handler has ended; decides what is written. Nothing, for a failed volatile message."""
         if self.ending is not Ending.VALUE:

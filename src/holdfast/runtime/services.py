@@ -42,7 +42,9 @@ class ClusterService:
         """Request/reply, for messages of both kinds; the same as calling the message on a ref."""
         address = self._address(message.owner, entity_id)
         handler = self._declared(message.owner).handlers[message.name]
-        return await self._node().entities.call(address, handler, args, kwargs, DEFAULTS)
+        door = self._node().entities
+        call = door.call_durable if handler.durable else door.call
+        return await call(address, handler, args, kwargs, DEFAULTS)
 
     async def broadcast(
         self, message: Message[P, R], /, *args: P.args, **kwargs: P.kwargs

@@ -31,6 +31,7 @@ class Blocking:
         self._client = client
         self._lock = threading.Lock()
         self._own_loop: asyncio.AbstractEventLoop | None = None
+        self._opened: AbstractAsyncContextManager[Any] | None = None
         self._pid = 0
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]], /) -> T:
@@ -54,8 +55,9 @@ class Blocking:
         """A daemon thread with a loop and an open client. Raises what opening the client raises."""
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, name="holdfast-blocking", daemon=True).start()
+        self._opened = self._client()  # kept: one that is collected closes what it has opened
         try:
-            asyncio.run_coroutine_threadsafe(self._client().__aenter__(), loop).result()
+            asyncio.run_coroutine_threadsafe(self._opened.__aenter__(), loop).result()
         except BaseException:
             loop.call_soon_threadsafe(loop.stop)
             raise

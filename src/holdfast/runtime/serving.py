@@ -15,7 +15,7 @@ from holdfast.entities.declared import encode_declared
 from holdfast.entities.handler import Handler
 from holdfast.entities.manager import EntityManager
 from holdfast.entities.turns import Activation, Ending, HandlerTurn
-from holdfast.errors import CallCircle, HandlerFailed, HoldfastError, MalformedMessage, RunnerUnavailable
+from holdfast.errors import CallCircle, HoldfastError, MalformedMessage, RunnerUnavailable
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.envelope import Call, Cancel, DeclaredError, Incoming, Outgoing, Request, Result, StreamOpen
 from holdfast.model.ids import SECOND_US
@@ -229,11 +229,6 @@ def _unhappy(turn: HandlerTurn, correlation: int) -> Outgoing:
     return failure_of(turn.outcome, correlation=correlation)
 
 
-def declared(correlation: int, error: BaseException) -> Outgoing:
-    """A declared error as it travels; one whose arguments can't is told by its name."""
-    try:
-        return DeclaredError(correlation, encode_declared(error))
-    except (TypeError, ValueError, OverflowError):
-        kind = type(error).__name__
-        failed = HandlerFailed(f"the handler raised {kind}, whose arguments can't be sent", error_type=kind)
-        return failure_of(failed, correlation=correlation)
+def declared(correlation: int, error: BaseException) -> DeclaredError:
+    """A declared error as it travels."""
+    return DeclaredError(correlation, encode_declared(error))

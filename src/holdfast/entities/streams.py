@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from time import perf_counter
 from typing import Any, Protocol
 
 from holdfast.errors import PersistenceError
+from holdfast.metrics import error_tag
 from holdfast.model.address import Address
 
 from .handler import Handler
@@ -50,11 +53,32 @@ class Streams:
         """The elements; `timeout` seconds are for each."""
         arguments = handler.signature.cross(args, kwargs)
         opened = self._exclusive if handler.options.exclusive else self._pulled
-        return opened(address, handler, arguments, timeout)
+        return self._measured(address.entity_type, handler.name, opened(address, handler, arguments, timeout))
+
+    async def _measured(
+        self, entity_type: str, method: str, elements: AsyncGenerator[Any, None]
+    ) -> AsyncGenerator[Any, None]:
+        """The same elements, counted; a consumer that stops early has met no error."""
+        stream = self._metrics.stream
+        labels = {"entity_type": entity_type, "method": method}
+        active, count = stream.active.labels(**labels), stream.elements.labels(**labels).inc
+        began = perf_counter()
+        active.inc()
+        try:
+            async with aclosing(elements):
+                async for element in elements:
+                    count()
+                    yield element
+        except Exception as error:
+            stream.errors.labels(entity_type=entity_type, type=error_tag(error)).inc()
+            raise
+        finally:
+            active.dec()
+            stream.duration.labels(**labels).observe(perf_counter() - began)
 
     async def _pulled(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         pull = _Pull(handler, arguments)
         step = _variant(handler, pull.step, readonly=True, errors=(StreamEnded,))
         activation: Activation | None = None
@@ -76,7 +100,7 @@ class Streams:
 
     async def _exclusive(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         channel = _Channel(self._loop, handler.signature.result.cross)
         pump = _variant(handler, channel.pump(handler, arguments), readonly=False, errors=())
         ran = asyncio.ensure_future(self._invoke(address, pump, (), self._duration_max_s))
@@ -177,4 +201,5 @@ def _variant(
     variant.is_async = True
     variant.readonly, variant.writes = readonly, not readonly
     variant.options = dataclasses.replace(handler.options, errors=errors, executor="loop")
+    variant.errors = {error.__name__: error for error in errors}
     return variant

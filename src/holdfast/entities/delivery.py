@@ -102,8 +102,10 @@ class Delivery:
         return (next_at is not None and next_at <= now_us) or any(0 < turn.due_at <= now_us for turn in self._inflight)
 
     async def stop(self) -> None:
+        """What is stored stays there; whoever waits here is told."""
         await self.due.stop()
         await self._tasks.stop()
+        self._inflight.hang_up(RunnerUnavailable("this runner has stopped; ask another", executed="unknown"))
 
     def refuse_unstored(self) -> None:
         """At the end of a drain: what is not on disk was never accepted."""
@@ -156,6 +158,8 @@ class Delivery:
         handler = hosted.handlers.get(row.method) if hosted is not None else None
         if handler is None or not handler.durable:
             self._park(row)
+            return
+        if self._manager.draining:
             return
         try:
             activation = self._manager.activation(row.address)

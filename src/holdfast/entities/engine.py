@@ -24,6 +24,10 @@ from .threads import HandlerThreads
 from .units import Committer
 
 PASSIVATION_EVERY_S = 1.0
+LOOK_EVERY_S = 0.005
+"""Seconds between two looks at who still works, while draining."""
+INTERRUPTED_S = 5.0
+"""Seconds that handlers get to end which were interrupted."""
 
 
 class EntityEngine:
@@ -40,7 +44,7 @@ class EntityEngine:
         reach.connect(self.manager)
         self._threads = HandlerThreads(around)
         committer = Committer(around, freed=self.manager)
-        runner = TurnRunner(around, committer=committer, threads=self._threads, freed=self.manager.advance)
+        self._runner = runner = TurnRunner(around, committer=committer, threads=self._threads, freed=self.manager.advance)
         self._bursts = Bursts(runner.start, around.loop)
         runner.serve_bursts(self._bursts)
         inflight = Inflight()
@@ -84,29 +88,38 @@ class EntityEngine:
         self.manager.draining = True
         await self._backlog.stop()
         await self._idle_rounds.stop()
-        tasks = set(self._bursts.tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=timeout_s)
+        await self.delivery.due.stop()
+        if not await self._at_rest(timeout_s):
+            self._runner.interrupt()
+            await self._at_rest(INTERRUPTED_S)
         await self._around.group.drain()
         self.delivery.refuse_unstored()
         for activation in list(self.manager.live.values()):
             await self._passivation.deactivate(activation, "stopped")
+
+    async def _at_rest(self, timeout_s: float) -> bool:
+        """Whether within so many seconds no entity is at work any more. Nothing new begins while draining."""
+        loop = self._around.loop
+        until = loop.time() + timeout_s
+        at_work = list(self.manager.live.values())
+        while at_work := [activation for activation in at_work if activation.at_work]:
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(LOOK_EVERY_S)
+        return True
 
     async def stop(self) -> None:
         """Leaves nothing running; works after `drain` and without it."""
         self.manager.draining = True
         await self._backlog.stop()
         await self._idle_rounds.stop()
+        self._runner.interrupt()
         for task in list(self._bursts.tasks):
             task.cancel()
         if self._bursts.tasks:
             await asyncio.wait(self._bursts.tasks)
-        await self.delivery.stop()
         await self.manager.stop()
+        await self.delivery.stop()
         for unwatch in self._unwatch:
             unwatch()
         self._threads.close()

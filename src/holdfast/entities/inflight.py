@@ -52,6 +52,13 @@ class Inflight:
         if row.key is not None and self._by_key.get((row.address, row.method, row.key)) is turn:
             del self._by_key[row.address, row.method, row.key]
 
+    def hang_up(self, error: Exception) -> None:
+        """Tells all who wait that they will not hear more from here."""
+        listeners = [listener for turn in self for listener in turn.listeners]
+        for listener in [*listeners, *(one for waiting in self._awaiting.values() for one in waiting)]:
+            listener.refused(error)
+        self._awaiting.clear()
+
     def await_message(self, message_id: int, listener: Listener) -> None:
         """The message is stored and will be held once its time comes."""
         self._awaiting.setdefault(message_id, []).append(listener)

@@ -176,7 +176,10 @@ class EntityManager:
                 hosted.deactivated(reason)
 
     async def stop(self) -> None:
+        """Ends what loads, and refuses what waits."""
         await self._tasks.stop()
+        for activation in list(self.live.values()):
+            self._refuse_waiting(activation, RunnerUnavailable("this runner is stopping"))
 
     def _drop(self, activation: Activation) -> None:
         activation.dropped = True
@@ -261,13 +264,19 @@ class EntityManager:
         activation.instance = None
         activation.holders = 0
         self.release(activation, "failed")
-        waiting, activation.waiting = activation.waiting, None
-        for turn in waiting or ():
+        self._refuse_waiting(activation, error)
+        self._hand_on(activation)
+
+    def _refuse_waiting(self, activation: Activation, error: HoldfastError) -> None:
+        """One after the other: the first that will be tried again in its place holds back those behind it."""
+        while activation.waiting:
+            turn = activation.waiting.popleft()
             turn.refuse(error)
             if turn.rows is None:
                 turn.settle()
             else:
                 self._committer.join(turn)
+        activation.waiting = None
 
 
 def _load_failure(activation: Activation, error: Exception) -> HoldfastError:

@@ -18,7 +18,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from holdfast.errors import HandlerFailed, SendTimeout, SerializationError, UsageError
+from holdfast.errors import HandlerFailed, RunnerUnavailable, SendTimeout, SerializationError, UsageError
 from holdfast.kit.eager import Rest, Step
 from holdfast.model.signature import ValueCodec
 from holdfast.ports.turn import current_turn
@@ -48,6 +48,15 @@ class TurnRunner:
         self._threads = threads
         self._freed = freed
         self._bursts: Bursts | None = None
+        self._suspended: set[HandlerTurn] = set()
+
+    def interrupt(self) -> None:
+        """Ends the handlers that are waiting for something: this runner is stopping."""
+        for turn in list(self._suspended):
+            if turn.task is not None and self._bursts is not None and turn.task not in self._bursts.tasks:
+                turn.expired, turn.interrupted = True, True  # its caller's task goes on
+            if turn.task is not None:
+                turn.task.cancel()
 
     def serve_bursts(self, bursts: Bursts) -> None:
         """Which bursts give way when a handler suspends."""
@@ -146,6 +155,7 @@ class TurnRunner:
         assert task is not None
         turn.task = task
         turn.activation.suspended += 1
+        self._suspended.add(turn)
         turn.suspended()
         if self._bursts is not None:
             self._bursts.give_way(task)
@@ -169,6 +179,7 @@ class TurnRunner:
         finally:
             deadline.cancel()
             turn.task = None
+            self._suspended.discard(turn)
             turn.activation.suspended -= 1
 
     async def _in_thread(self, turn: HandlerTurn) -> Any:
@@ -207,7 +218,9 @@ class TurnRunner:
     def _raised(self, turn: HandlerTurn, error: Exception) -> None:
         if isinstance(error, turn.handler.options.errors):
             turn.ending, turn.outcome = Ending.DECLARED, rebuilt(turn.handler, error)
-        elif isinstance(error, UsageError | SerializationError) or (isinstance(error, SendTimeout) and turn.expired):
+        elif isinstance(error, UsageError | SerializationError) or (
+            isinstance(error, SendTimeout | RunnerUnavailable) and turn.expired
+        ):
             turn.outcome = error
         else:
             turn.outcome = _undeclared(turn, error)
@@ -367,7 +380,9 @@ def _expire(turn: HandlerTurn, task: asyncio.Task[Any]) -> None:
     task.cancel()
 
 
-def _deadline_passed(turn: HandlerTurn) -> SendTimeout:
+def _deadline_passed(turn: HandlerTurn) -> SendTimeout | RunnerUnavailable:
+    if turn.interrupted:
+        return RunnerUnavailable(f"this runner stopped {turn.handler.signature.name}")
     return SendTimeout(
         f"{turn.handler.signature.name} took longer than {turn.timeout:g} s and was cancelled", executed="no"
     )

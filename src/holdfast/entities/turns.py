@@ -148,6 +148,7 @@ class HandlerTurn:
     waiter: asyncio.Future[None] | None = None
     task: asyncio.Task[Any] | None = None
     expired = False
+    interrupted = False
     abandoned = False
     alone = False
     queued_at = 0.0

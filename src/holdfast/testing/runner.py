@@ -58,6 +58,12 @@ class LiveRunner:
         await self.stop()
         await self.start()
 
+    async def become(self, app: App) -> None:
+        """Stops in order, and hosts another App on the same data: another version of the code, for example."""
+        await self.stop()
+        self._app = app
+        await self.start()
+
     async def crash(self) -> None:
         """Starts again on the data as it is now: whatever the running runner has not committed is lost.
 

@@ -6,11 +6,11 @@ import pytest
 
 from holdfast.errors import Conflict
 from holdfast.model.address import Address
-from holdfast.model.message import Consume, MessageRetry, OutcomeKind, TimerCancel
+from holdfast.model.message import Consume, DeadMessageEnd, MessageRetry, OutcomeKind, TimerCancel
 from holdfast.ports.store import RunnerStore
 
-from .conftest import commit
-from .rows import DEAD, DONE, MESSAGE
+from .conftest import Place, commit
+from .rows import DEAD, DONE, MESSAGE, REGISTRATION
 
 CART = Address("Cart", "c-1")
 OTHER = Address("Cart", "c-2")
@@ -181,3 +181,48 @@ async def test_dead_letters_come_by_id_and_by_type(store: RunnerStore) -> None:
     assert [row.id for row in await store.messages.dead(after=0, limit=9)] == [1, 2, 3]
     assert await store.messages.dead(after=1, limit=9, entity_type="Cart") == [DEAD._replace(id=3)]
     assert [row.id for row in await store.messages.dead(after=0, limit=2)] == [1, 2]
+
+
+async def test_a_dead_letter_ends_once(store: RunnerStore) -> None:
+    await commit(store, (DEAD._replace(id=7),))
+    await commit(store, (DeadMessageEnd(7), MESSAGE._replace(id=8)))
+    assert await store.messages.dead(after=0, limit=9) == []
+    with pytest.raises(Conflict):
+        await commit(store, (DeadMessageEnd(7), MESSAGE._replace(id=9)))
+    assert await store.messages.by_id(9) is None
+
+
+async def test_a_crash_is_counted_for_what_may_have_been_running(place: Place) -> None:
+    """The first due message of each entity; of those that were near a crash before, only the first of all."""
+    store = await place.open()
+    await store.membership.register(REGISTRATION)
+    rows = [
+        MESSAGE._replace(id=1),
+        MESSAGE._replace(id=2),
+        MESSAGE._replace(id=3, entity_id="c-2", due_at=2**60),
+        MESSAGE._replace(id=4, entity_id="c-2"),
+        MESSAGE._replace(id=5, entity_type="Stock"),
+    ]
+    await commit(store, tuple(rows))
+    expected = {1: (1, 2, 3), 2: (0, 0, 0), 3: (0, 0, 0), 4: (1, 1, 1), 5: (1, 1, 1)}
+    for crash in range(3):
+        await store.close()
+        store = await place.open()
+        await store.membership.register(REGISTRATION)
+        for message, counts in expected.items():
+            found = await store.messages.by_id(message)
+            assert found is not None and (message, found.crashes) == (message, counts[crash])
+    await store.close()
+
+
+async def test_no_crash_is_counted_where_the_last_runner_left_in_order(place: Place) -> None:
+    store = await place.open()
+    runner_id = await store.membership.register(REGISTRATION)
+    await commit(store, (MESSAGE._replace(id=1),))
+    await store.membership.leave(runner_id)
+    await store.close()
+    store = await place.open()
+    await store.membership.register(REGISTRATION)
+    found = await store.messages.by_id(1)
+    assert found is not None and found.crashes == 0
+    await store.close()

@@ -146,7 +146,9 @@ class Delivery:
             self._finished(turn)
 
     def not_written(self, turn: DurableTurn, error: BaseException) -> None:
-        if turn.stored:
+        if turn.stored and self._manager.draining:
+            self._dismiss(turn)
+        elif turn.stored:
             self._tasks.start(self._check_again(turn), name=f"check {turn.row.id}")
         else:
             self.refuse(turn, surely_not_written(error))

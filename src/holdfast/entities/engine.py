@@ -14,6 +14,7 @@ from .delivery import Delivery
 from .hosted import Hosted
 from .inbound import Inbound
 from .inflight import Inflight
+from .letters import Letters
 from .local import LocalDoor
 from .manager import EntityManager
 from .passivation import Passivation
@@ -44,7 +45,9 @@ class EntityEngine:
         reach.connect(self.manager)
         self._threads = HandlerThreads(around)
         committer = Committer(around, freed=self.manager)
-        self._runner = runner = TurnRunner(around, committer=committer, threads=self._threads, freed=self.manager.advance)
+        self._runner = runner = TurnRunner(
+            around, committer=committer, threads=self._threads, freed=self.manager.advance
+        )
         self._bursts = Bursts(runner.start, around.loop)
         runner.serve_bursts(self._bursts)
         inflight = Inflight()
@@ -56,6 +59,7 @@ class EntityEngine:
         self.inbound = Inbound(
             around, manager=self.manager, delivery=self.delivery, inflight=inflight, committer=committer
         )
+        self.letters = Letters(around, manager=self.manager, delivery=self.delivery, committer=committer)
         self.door = LocalDoor(
             around, manager=self.manager, runner=runner, admission=self.admission, delivery=self.delivery
         )

@@ -107,6 +107,12 @@ class DeadMessageRow(NamedTuple):
     died_at: int
 
 
+class DeadMessageEnd(NamedTuple):
+    """Deletes a dead letter that was replayed or discarded. Guarded: it must still be there."""
+
+    id: int
+
+
 class StateRow(NamedTuple):
     """An entity's state. Guarded: the stored version must be `version - 1`, and for version 1 there must be none.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .job import EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
 from .message import (
     Consume,
+    DeadMessageEnd,
     DeadMessageRow,
     DoneRow,
     InboxRow,
@@ -23,6 +24,7 @@ from .message import (
 Row = (
     Consume
     | Take
+    | DeadMessageEnd
     | TimerCancel
     | StateRow
     | MessageRow
@@ -42,6 +44,7 @@ Row = (
 WRITE_ORDER: tuple[type[Row], ...] = (
     Consume,
     Take,
+    DeadMessageEnd,
     TimerCancel,
     StateRow,
     MessageRow,

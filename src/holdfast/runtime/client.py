@@ -16,6 +16,7 @@ from holdfast.entities.declared import decode_declared
 from holdfast.entities.door import Door
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
+from holdfast.entities.letters import DeadMessage
 from holdfast.errors import HoldfastError
 from holdfast.jobs.door import JobDoor
 from holdfast.kit.clock import Clock
@@ -28,20 +29,21 @@ from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.envelope import Call, Failure, Request, Result, Timing
 from holdfast.model.health import Check, Health
-from holdfast.model.ids import micros
+from holdfast.model.ids import MessageId, micros
 from holdfast.model.message import MessageRow
 from holdfast.ports.store import ClientStore
 from holdfast.ports.transport import Network
 from holdfast.settings import Settings
 from holdfast.transport import error_of
 
-from . import remote
+from . import remote, remote_letters
 from .client_connection import RunnerLink
 from .client_door import ClientDoor
 from .client_inbox import ClientInbox
 from .client_jobs import ClientJobs
 from .client_lines import Lines
 from .remote import AskEach, AskWhere, Spoken, due_at_us, pack, unpack
+from .remote_letters import AskLetters
 
 GROUP = "default"
 IDS_TIMEOUT_S = 2.0
@@ -126,6 +128,17 @@ class Client:
 
     async def message_result(self, message_id: int, timeout: float | None) -> Any:
         return await self._door.outcome(message_id, timeout or self._settings.entities.call_timeout)
+
+    async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
+        asked = pack(AskLetters(limit, after, entity_type))
+        return unpack(await self._ask(remote_letters.DEAD_LETTERS, asked), list[DeadMessage])
+
+    async def replay_message(self, message_id: int) -> MessageId:
+        answer = await self._ask(remote_letters.REPLAY, pack(message_id), repeatable=False)
+        return MessageId(unpack(answer, int))
+
+    async def discard_message(self, message_id: int) -> None:
+        await self._ask(remote_letters.DISCARD, pack(message_id), repeatable=False)
 
     async def runners(self) -> Sequence[RunnerRow]:
         return unpack(await self._ask(remote.RUNNERS), list[RunnerRow])

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 from holdfast.entities.door import Door
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
+from holdfast.entities.letters import DeadMessage
 from holdfast.jobs.door import JobDoor
 from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.health import Health
+from holdfast.model.ids import MessageId
 
 
 class Node(Protocol):
@@ -43,6 +45,18 @@ class Node(Protocol):
 
     async def message_result(self, message_id: int, timeout: float | None) -> Any:
         """The outcome of a durable message. Raises SendTimeout, and NotFound-like errors for an unknown id."""
+        ...
+
+    async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
+        """Dead letters of messages by ascending id above `after`."""
+        ...
+
+    async def replay_message(self, message_id: int) -> MessageId:
+        """The id of the message that takes the letter's place. Raises MessageNotFound."""
+        ...
+
+    async def discard_message(self, message_id: int) -> None:
+        """Raises MessageNotFound."""
         ...
 
     async def runners(self) -> Sequence[RunnerRow]: ...

@@ -21,6 +21,7 @@ from holdfast.entities.door import DEFAULTS, Door, Link
 from holdfast.entities.engine import EntityEngine
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
+from holdfast.entities.letters import DeadMessage
 from holdfast.entities.surroundings import Surroundings as EntitySurroundings
 from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.jobs.definition import Job
@@ -38,7 +39,7 @@ from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
 from holdfast.model.health import Check, Health
-from holdfast.model.ids import micros
+from holdfast.model.ids import MessageId, micros
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.store import RunnerStore
 from holdfast.settings import Settings
@@ -147,6 +148,15 @@ class Runner:
 
     async def message_result(self, message_id: int, timeout: float | None) -> Any:
         return await self._engine.door.result(message_id, timeout)
+
+    async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
+        return await self._engine.letters.page(entity_type=entity_type, limit=limit, after=after)
+
+    async def replay_message(self, message_id: int) -> MessageId:
+        return await self._engine.letters.replay(message_id)
+
+    async def discard_message(self, message_id: int) -> None:
+        await self._engine.letters.discard(message_id)
 
     async def runners(self) -> Sequence[RunnerRow]:
         return await self._store.membership.runners()

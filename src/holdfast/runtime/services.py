@@ -9,6 +9,7 @@ from holdfast.entities.definition import DurableMessage, Message
 from holdfast.entities.door import DEFAULTS, Receipt
 from holdfast.entities.entity import Entity
 from holdfast.entities.entity_type import EntityType
+from holdfast.entities.letters import DeadMessage
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.definition import BoundJob, Job
 from holdfast.jobs.door import CancelOutcome, DeadLetter, JobDoor, JobStatus
@@ -17,7 +18,7 @@ from holdfast.metrics import error_tag
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.health import Health
-from holdfast.model.ids import JobId
+from holdfast.model.ids import JobId, MessageId
 
 from .node import Node
 
@@ -57,6 +58,20 @@ class ClusterService:
         """The outcome of a durable send. Raises the declared error, MessageDead, or SendTimeout."""
         outcome: R = await self._node().message_result(receipt.message_id, timeout)
         return outcome
+
+    async def dead_letters(
+        self, *, entity_type: str | None = None, limit: int = 100, after: MessageId | None = None
+    ) -> Sequence[DeadMessage]:
+        """Durable messages that used up their tries, by ascending id, to be replayed or discarded."""
+        return await self._node().dead_messages(entity_type=entity_type, limit=limit, after=after or 0)
+
+    async def replay(self, message_id: MessageId, /) -> Receipt[Any]:
+        """Sends a dead message again, in one commit with the end of its letter. Raises MessageNotFound."""
+        return Receipt(await self._node().replay_message(message_id), duplicate=False)
+
+    async def discard(self, message_id: MessageId, /) -> None:
+        """Gives a dead message up. Raises MessageNotFound."""
+        await self._node().discard_message(message_id)
 
     async def runners(self) -> Sequence[RunnerRow]:
         """The registered runners."""

@@ -22,7 +22,7 @@ from holdfast.model.ids import SECOND_US, JobId
 from holdfast.ports.store import Ids
 from holdfast.transport import failure_of
 
-from . import remote
+from . import remote, remote_letters
 from .node import Node
 from .remote import (
     AskDeadLetters,
@@ -39,6 +39,7 @@ from .remote import (
     pack,
     unpack,
 )
+from .remote_letters import AskLetters
 from .serving import Conversation
 
 logger = logging.getLogger("holdfast.runtime")
@@ -77,6 +78,9 @@ class Services:
             remote.MESSAGE_OUTCOME: self._message_outcome,
             remote.CANCEL_TIMER: self._cancel_timer,
             remote.BROADCAST: self._broadcast,
+            remote_letters.DEAD_LETTERS: self._dead_messages,
+            remote_letters.REPLAY: self._replay_message,
+            remote_letters.DISCARD: self._discard_message,
             remote.SUBMIT_JOBS: self._submit_jobs,
             remote.JOB_STATUS: self._job_status,
             remote.JOB_WAIT: self._job_wait,
@@ -125,6 +129,16 @@ class Services:
         asked = unpack(payload, AskTimer)
         await self._inbox_up_to(asked.after)
         return await self._node.entities.cancel_timer(Address(asked.entity_type, asked.entity_id), asked.name)
+
+    async def _dead_messages(self, payload: bytes) -> object:
+        asked = unpack(payload, AskLetters)
+        return await self._node.dead_messages(entity_type=asked.entity_type, limit=asked.limit, after=asked.after)
+
+    async def _replay_message(self, payload: bytes) -> int:
+        return await self._node.replay_message(unpack(payload, int))
+
+    async def _discard_message(self, payload: bytes) -> None:
+        await self._node.discard_message(unpack(payload, int))
 
     async def _broadcast(self, payload: bytes) -> list[Spoken]:
         asked = unpack(payload, AskEach)

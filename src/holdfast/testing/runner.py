@@ -70,6 +70,8 @@ class LiveRunner:
         Callers that wait get RunnerUnavailable or PersistenceError, as from a runner that goes away.
         """
         thaw = self._place.freeze()
+        if self._node is not None:
+            await self._node.stop()  # without draining
         await self.stop()
         thaw()
         await self.start()

@@ -18,6 +18,7 @@ from .journal import MemoryJournal, MemorySession, StorageFaults
 from .ledger import MemoryLedgerReader
 from .reads import MemoryInboxReader, MemoryJobReader, MemoryMessageReader
 from .tables import Tables
+from .writes import count_crashes
 
 CLUSTER_ID = "memory"
 
@@ -108,6 +109,8 @@ class MemoryMembership:
             tables.next_runner += 1
             types = msgspec.json.encode(registration.types).decode()
             with tables.transaction():
+                if tables.runners.rows:
+                    count_crashes(tables, now)
                 for earlier in list(tables.runners.rows):
                     tables.runners.remove(earlier)
                 lease_end = now + registration.lease_ttl_us

@@ -19,6 +19,7 @@ from holdfast.model.job import (
 )
 from holdfast.model.message import (
     Consume,
+    DeadMessageEnd,
     DeadMessageRow,
     DoneRow,
     InboxRow,
@@ -57,6 +58,8 @@ def _write(tables: Tables, row: Row) -> None:  # noqa: C901 - one flat table of 
             remove_message(tables, row.id)
         case Take():
             _there(tables.inbox.remove(row.id), row)
+        case DeadMessageEnd():
+            _there(tables.dead_messages.remove(row.id), row)
         case TimerCancel():
             timer = tables.timer_names.rows.get((row.entity_type, row.entity_id, row.name))
             if timer is not None:
@@ -94,6 +97,20 @@ def _write(tables: Tables, row: Row) -> None:  # noqa: C901 - one flat table of 
             tables.starts.remove(row.id)
         case _:
             assert_never(row)
+
+
+def count_crashes(tables: Tables, now_us: int) -> None:
+    """One more for what may have been running when a runner died: each entity's first message, of suspects the first.
+
+    Suspects, which were there in an earlier crash, run one at a time in the order of their ids.
+    """
+    heads: dict[Address, MessageRow] = {}
+    for row in sorted(tables.messages.rows.values(), key=lambda row: row.id):
+        if row.due_at <= now_us:
+            heads.setdefault(row.address, row)
+    suspects = [row for row in heads.values() if row.crashes]
+    for row in [*(row for row in heads.values() if not row.crashes), *suspects[:1]]:
+        tables.messages.put(row.id, row._replace(crashes=row.crashes + 1))
 
 
 def remove_message(tables: Tables, message_id: int) -> None:

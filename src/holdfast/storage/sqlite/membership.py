@@ -42,7 +42,8 @@ class SqliteMembership(SqliteMembershipReader):
 
         def register(run: Run) -> int:
             ((runner_id,),) = run("runner_id_take")
-            run("runners_reap", (runner_id,))
+            if run("runners_reap", (runner_id,)):
+                run("messages_crashed", {"now": now})
             types = msgspec.json.encode(registration.types).decode()
             lease_end = now + registration.lease_ttl_us
             facts = (runner_id, registration.address, registration.version, types, RunnerState.ACTIVE, now, lease_end)

@@ -19,6 +19,7 @@ from holdfast.errors import Conflict, FencedOut
 from holdfast.model.job import EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
 from holdfast.model.message import (
     Consume,
+    DeadMessageEnd,
     DeadMessageRow,
     DoneRow,
     InboxRow,
@@ -54,6 +55,7 @@ class UnitWriter:
         self._steps: dict[type[Row], Step] = {
             Consume: self._guarded("message_consume"),
             Take: self._guarded("inbox_take"),
+            DeadMessageEnd: self._guarded("dead_message_end"),
             TimerCancel: self._plain("timer_cancel"),
             StateRow: self._states,
             MessageRow: self._plain("message_insert"),

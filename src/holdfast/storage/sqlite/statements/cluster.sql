@@ -4,8 +4,17 @@ SELECT value FROM holdfast_meta WHERE name = 'cluster_id';
 -- runner_id_take: moves the counter of incarnations on and returns the next.
 UPDATE holdfast_counter SET next = next + 1 WHERE name = 'runner' RETURNING next - 1;
 
--- runners_reap: ends all incarnations before the given one.
-DELETE FROM holdfast_runner WHERE runner_id < ?;
+-- runners_reap: ends all incarnations before the given one, and says which had not left in order.
+DELETE FROM holdfast_runner WHERE runner_id < ? RETURNING runner_id;
+
+-- messages_crashed: counts a crash for what may have been running: each entity's first message, of suspects the first.
+WITH head (id, crashes) AS (
+    SELECT id, crashes FROM holdfast_message WHERE id IN (
+        SELECT min(id) FROM holdfast_message WHERE due_at <= :now GROUP BY entity_type, entity_id
+    )
+)
+UPDATE holdfast_message SET crashes = crashes + 1
+WHERE id IN (SELECT id FROM head WHERE crashes = 0) OR id = (SELECT min(id) FROM head WHERE crashes > 0);
 
 -- runner_insert: makes an incarnation.
 INSERT INTO holdfast_runner (runner_id, address, version, types, state, started_at, expires_at)

@@ -7,6 +7,9 @@ DELETE FROM holdfast_message WHERE id = ?;
 -- inbox_take: takes an inbox row away.
 DELETE FROM holdfast_inbox WHERE id = ?;
 
+-- dead_message_end: takes a dead letter away that was replayed or discarded.
+DELETE FROM holdfast_dead_message WHERE id = ?;
+
 -- timer_cancel: takes the pending timer of a name away.
 DELETE FROM holdfast_message WHERE entity_type = ? AND entity_id = ? AND name = ?;
 

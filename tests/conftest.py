@@ -19,9 +19,18 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support.postgres import wheel_server
+
 T = TypeVar("T")
 
 GRACE_S = 2.0  # a thread that was told to end may still be on its last lines
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a real PostgreSQL, started when the first test asks for it and stopped with the session."""
+    with wheel_server() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,7 @@
-"""Every test of this folder runs once per store; a further store adds itself to `PLACES`."""
+"""Every test of this folder runs once per store; a further store adds a place of its own.
+
+`embedded` tests are about a store that one process holds alone, `shared` ones about a store for many.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from holdfast.ports.store import RunnerStore
 from holdfast.storage.memory.store import MemoryStore
 from holdfast.storage.memory.tables import Tables
 from holdfast.storage.open import open_runner_store
+from tests.support.postgres import drop_schema, fresh_schema_name, given_url, make_schema, with_schema
 
 from .rows import REGISTRATION, unit
 
@@ -37,6 +41,8 @@ class Place(Protocol):
 
     async def open(self) -> RunnerStore: ...
 
+    async def remove(self) -> None: ...
+
 
 class MemoryPlace:
     has_sql = False
@@ -47,6 +53,8 @@ class MemoryPlace:
 
     async def open(self) -> RunnerStore:
         return MemoryStore(clock=self.clock, tables=self.tables)
+
+    async def remove(self) -> None: ...
 
 
 class SqlitePlace:
@@ -59,8 +67,41 @@ class SqlitePlace:
     async def open(self) -> RunnerStore:
         return await open_runner_store(self.url, clock=self.clock)
 
+    async def remove(self) -> None: ...
 
-PLACES: dict[str, Callable[[Path, ManualClock], Place]] = {"memory": MemoryPlace, "sqlite": SqlitePlace}
+
+class PostgresPlace:
+    """A schema of its own on a server that others use too."""
+
+    has_sql = True
+
+    def __init__(self, server: str, clock: ManualClock) -> None:
+        self.clock = clock
+        self.server = server
+        self.schema = fresh_schema_name()
+        self.url = with_schema(server, self.schema)
+        self._made = False
+
+    async def open(self) -> RunnerStore:
+        if not self._made:
+            await make_schema(self.server, self.schema)
+            self._made = True
+        return await open_runner_store(self.url, clock=self.clock)
+
+    async def remove(self) -> None:
+        await drop_schema(self.server, self.schema)
+
+
+EMBEDDED: dict[str, Callable[[Path, ManualClock], Place]] = {"memory": MemoryPlace, "sqlite": SqlitePlace}
+SHARED = ["postgres", *(["postgres-given"] if given_url() else [])]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "place" in metafunc.fixturenames:
+        marks = {mark.name for mark in metafunc.definition.iter_markers()}
+        embedded = [] if "shared" in marks else sorted(EMBEDDED)
+        shared = [] if "embedded" in marks else [pytest.param(name, marks=pytest.mark.postgres) for name in SHARED]
+        metafunc.parametrize("place", [*embedded, *shared], indirect=True)
 
 
 @pytest.fixture
@@ -68,9 +109,21 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=sorted(PLACES))
-def place(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Place:
-    return PLACES[request.param](tmp_path, clock)
+@pytest.fixture
+async def place(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Place]:
+    name: str = request.param
+    made: Place
+    if name in EMBEDDED:
+        made = EMBEDDED[name](tmp_path, clock)
+    else:
+        made = PostgresPlace(given_url() or "" if name == "postgres-given" else _server(request), clock)
+    yield made
+    await made.remove()
+
+
+def _server(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue("postgres_server")
+    return url
 
 
 @pytest.fixture

@@ -192,6 +192,7 @@ async def test_a_dead_letter_ends_once(store: RunnerStore) -> None:
     assert await store.messages.by_id(9) is None
 
 
+@pytest.mark.embedded
 async def test_a_crash_is_counted_for_what_may_have_been_running(place: Place) -> None:
     """The first due message of each entity; of those that were near a crash before, only the first of all."""
     store = await place.open()

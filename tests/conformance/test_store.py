@@ -89,6 +89,7 @@ async def test_an_empty_unit_commits(store: RunnerStore) -> None:
     await commit(store, (), ())
 
 
+@pytest.mark.embedded
 async def test_an_open_transaction_makes_commits_wait(store: RunnerStore) -> None:
     transaction = await store.journal.begin(timeout_s=5)
     waiting = store.journal.commit([unit(STATE._replace(version=2))])
@@ -101,6 +102,7 @@ async def test_an_open_transaction_makes_commits_wait(store: RunnerStore) -> Non
     assert await store.messages.state(Address("Cart", "c-1")) == (2, 1, b"state")
 
 
+@pytest.mark.embedded
 async def test_transactions_are_open_one_at_a_time(store: RunnerStore) -> None:
     first = await store.journal.begin(timeout_s=5)
     second = asyncio.ensure_future(store.journal.begin(timeout_s=5))
@@ -130,6 +132,7 @@ async def test_a_transaction_whose_unit_conflicts_is_taken_back_and_lets_go(stor
     assert await store.jobs.live(1) is None
 
 
+@pytest.mark.embedded
 async def test_a_transaction_left_open_is_taken_back_after_its_time(store: RunnerStore) -> None:
     transaction = await store.journal.begin(timeout_s=0.01)
     await asyncio.wait_for(store.membership.renew(1, lease_ttl_us=1, state="active"), 5)
@@ -138,6 +141,7 @@ async def test_a_transaction_left_open_is_taken_back_after_its_time(store: Runne
     assert await store.messages.state(Address("Cart", "c-1")) is None
 
 
+@pytest.mark.embedded
 async def test_writes_beside_the_journal_wait_for_an_open_transaction_too(store: RunnerStore) -> None:
     transaction = await store.journal.begin(timeout_s=5)
     waiting = [

@@ -27,16 +27,23 @@ def test_other_urls_are_refused_with_the_forms_there_are(url: str) -> None:
         sqlite_path(url)
 
 
-@pytest.mark.parametrize("url", ["postgres://u:secret@db/shop", "postgresql://db/shop"])
-async def test_postgres_is_named_as_not_built_yet(url: str) -> None:
+@pytest.mark.parametrize("url", ["postgres://u:secret@127.0.0.1:1/shop", "postgresql://u:secret@127.0.0.1:1/shop"])
+async def test_a_database_that_does_not_answer_is_named_without_its_password(url: str) -> None:
     for opening in (open_runner_store(url), open_client_store(url)):
-        with pytest.raises(ConfigurationError, match=r"not built yet.*\[postgres\]") as caught:
+        with pytest.raises(StoreUnavailable, match="PostgreSQL") as caught:
             await opening
         assert "secret" not in str(caught.value)
 
 
+async def test_a_missing_driver_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.storage.open.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'holdfast\[postgres\]'"):
+        await open_runner_store("postgresql://db/shop")
+
+
 def test_a_password_is_masked() -> None:
     assert masked("mysql://u:secret@db/shop") == "mysql://u:***@db/shop"
+    assert masked("postgresql://db/shop?password=secret&x=1") == "postgresql://db/shop?password=***&x=1"
 
 
 async def test_a_memory_store_opens_and_has_no_clients() -> None:

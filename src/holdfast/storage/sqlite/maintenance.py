@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from holdfast.storage.tally import Tally, count_archived, count_done
+
 from .session import WriteSession
 
 _SLICE = 1000
 _SLICES_MAX = 10
 
-Tally = Counter[tuple[str, str, int, str]]
 Count = Callable[[Tally, Sequence[Any]], None]
 
 
@@ -26,8 +27,8 @@ class SqliteMaintenance:
 
     def __init__(self, session: WriteSession) -> None:
         self._session = session
-        self._done = _Sweep("prune_done_scan", "prune_done_delete", _count_done)
-        self._archive = _Sweep("prune_archive_scan", "prune_archive_delete", _count_archived)
+        self._done = _Sweep("prune_done_scan", "prune_done_delete", count_done)
+        self._archive = _Sweep("prune_archive_scan", "prune_archive_delete", count_archived)
 
     async def prune(self, *, finished_before: int, limit: int) -> int:
         pruned = 0
@@ -73,20 +74,3 @@ class _Sweep:
             if len(rows) < _SLICE:
                 return ids, tally, 0
         return ids, tally, after
-
-
-def _count_done(tally: Tally, facts: Sequence[Any]) -> None:
-    entity_type, dead, deliveries, admitted_by = facts
-    tally["message", entity_type, 0, "dead" if dead else "done"] += 1
-    tally["message", entity_type, 0, "deliveries"] += deliveries
-    tally["message", entity_type, 0, "delivered_once"] += deliveries > 0
-    tally["counted_by", str(admitted_by), 0, "admitted"] += 1
-
-
-def _count_archived(tally: Tally, facts: Sequence[Any]) -> None:
-    job_type, priority, state, replayed, discarded, enqueued, admitted_by = facts
-    tally["job", job_type, priority, state] += 1
-    tally["job", job_type, priority, "replayed"] += replayed
-    tally["job", job_type, priority, "discarded"] += discarded
-    tally["job", job_type, priority, "enqueued"] += enqueued
-    tally["counted_by", str(admitted_by), 0, "admitted"] += enqueued

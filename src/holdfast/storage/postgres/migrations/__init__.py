@@ -1,0 +1,1 @@
+"""Numbered schema changes of this dialect; `holdfast.storage.steps` reads them."""

@@ -1,0 +1,131 @@
+"""Reads, each one statement on a connection of the readers' pool; they are tried again while the server is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from holdfast.model.address import Address
+from holdfast.model.job import ArchivedJob, JobRow, StartRecord
+from holdfast.model.ledger import DeadJobs, LiveJobs
+from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
+from holdfast.ports.reads import StoredState
+
+from .connection import Record
+from .pool import Pool
+
+R = TypeVar("R")
+
+
+class Reader:
+    """Named statements on one pool. Raises PersistenceError."""
+
+    __slots__ = ("_pool", "_sql")
+
+    def __init__(self, pool: Pool, sql: Mapping[str, str]) -> None:
+        self._pool = pool
+        self._sql = sql
+
+    async def rows(self, name: str, *args: Any) -> list[Record]:
+        return await self._pool.fetch(self._sql[name], *args)
+
+
+def _one(make: type[R], rows: Iterable[Record]) -> R | None:
+    for row in rows:
+        return make(*row)
+    return None
+
+
+class PostgresMessageReader:
+    """`MessageReader` on one database."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._read = reader.rows
+
+    async def state(self, address: Address) -> StoredState | None:
+        return _one(StoredState, await self._read("state", *address))
+
+    async def pending(self, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
+        return [MessageRow(*row) for row in await self._read("messages_pending", after, due_before, limit)]
+
+    async def pending_of(self, address: Address, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
+        rows = await self._read("messages_pending_of", *address, after, due_before, limit)
+        return [MessageRow(*row) for row in rows]
+
+    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[MessageRow]:
+        return [MessageRow(*row) for row in await self._read("messages_upcoming", due_after, limit)]
+
+    async def timer(self, address: Address, name: str) -> MessageRow | None:
+        return _one(MessageRow, await self._read("message_timer", *address, name))
+
+    async def by_id(self, message_id: int) -> MessageRow | None:
+        return _one(MessageRow, await self._read("message_by_id", message_id))
+
+    async def by_key(self, address: Address, method: str, key: str) -> MessageRow | None:
+        return _one(MessageRow, await self._read("message_by_key", *address, method, key))
+
+    async def done(self, message_id: int) -> DoneRow | None:
+        return _one(DoneRow, await self._read("done_by_id", message_id))
+
+    async def done_by_key(self, address: Address, method: str, key: str) -> DoneRow | None:
+        return _one(DoneRow, await self._read("done_by_key", *address, method, key))
+
+    async def dead(self, *, after: int, limit: int, entity_type: str | None = None) -> Sequence[DeadMessageRow]:
+        return [DeadMessageRow(*row) for row in await self._read("messages_dead", after, entity_type, limit)]
+
+
+class PostgresJobReader:
+    """`JobReader` on one database."""
+
+    __slots__ = ("_count", "_read")
+
+    def __init__(self, reader: Reader, counting: Reader) -> None:
+        self._read = reader.rows
+        self._count = counting.rows
+
+    async def available(
+        self, *, shard: int, priority: int, after: int, limit: int, due_before: int
+    ) -> Sequence[JobRow]:
+        rows = await self._read("jobs_available", shard, priority, after, limit, due_before)
+        return [JobRow(*row) for row in rows]
+
+    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
+        return [JobRow(*row) for row in await self._read("jobs_upcoming", due_after, id_after, limit)]
+
+    async def live(self, job: int) -> JobRow | None:
+        return _one(JobRow, await self._read("job_by_id", job))
+
+    async def live_by_key(self, job_type: str, group: str | None, key: str) -> JobRow | None:
+        return _one(JobRow, await self._read("job_by_key", job_type, group, key))
+
+    async def archived(self, job: int) -> ArchivedJob | None:
+        return _one(ArchivedJob, await self._read("archived_by_id", job))
+
+    async def archived_by_key(self, job_type: str, group: str | None, key: str) -> ArchivedJob | None:
+        return _one(ArchivedJob, await self._read("archived_by_key", job_type, group, key))
+
+    async def dead(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[ArchivedJob]:
+        return [ArchivedJob(*row) for row in await self._read("jobs_dead", after, job_type, limit)]
+
+    async def starts(self) -> Sequence[StartRecord]:
+        return [StartRecord(*row) for row in await self._read("starts")]
+
+    async def live_counts(self, *, due_before: int) -> Sequence[LiveJobs]:
+        return [LiveJobs(*row) for row in await self._count("jobs_live_counts", due_before)]
+
+    async def dead_counts(self) -> Sequence[DeadJobs]:
+        return [DeadJobs(*row) for row in await self._count("jobs_dead_counts")]
+
+
+class PostgresInboxReader:
+    """`InboxReader` on one database."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, reader: Reader) -> None:
+        self._read = reader.rows
+
+    async def inbox(self, *, limit: int) -> Sequence[InboxRow]:
+        return [InboxRow(*row) for row in await self._read("inbox", limit)]

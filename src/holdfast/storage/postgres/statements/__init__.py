@@ -1,0 +1,1 @@
+"""Named SQL of this dialect; `holdfast.storage.statements` reads it."""

@@ -1,0 +1,96 @@
+-- cluster_id: reads the random id that the store got when it was made.
+SELECT value FROM holdfast_meta WHERE name = 'cluster_id';
+
+-- server: reads whether a commit that was acknowledged is on the disk, which version this is, and where tables go.
+SELECT
+    current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_version_num')::integer,
+    current_schema();
+
+-- runner_insert: makes an incarnation.
+INSERT INTO holdfast_runner (address, version, types, state, started_at, expires_at)
+SELECT $1, $2, $3, $4, coalesce($6::bigint, now), coalesce($6::bigint, now) + $5::bigint FROM holdfast_now() AS now
+RETURNING runner_id;
+
+-- runner_renew: extends a lease on the database's clock.
+UPDATE holdfast_runner SET expires_at = coalesce($4::bigint, holdfast_now()) + $2::bigint, state = $3 WHERE runner_id = $1
+RETURNING 1;
+
+-- runner_leave: ends an incarnation; its fences and its ownership go with its row.
+DELETE FROM holdfast_runner WHERE runner_id = $1 RETURNING runner_id;
+
+-- runner_reap: ends one incarnation whose lease has run out, unless another reaper is at it; tells what it owned.
+WITH dead AS MATERIALIZED (
+    SELECT runner_id FROM holdfast_runner WHERE expires_at < coalesce($1::bigint, holdfast_now())
+    ORDER BY expires_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM holdfast_runner USING dead WHERE holdfast_runner.runner_id = dead.runner_id
+RETURNING
+    holdfast_runner.runner_id,
+    ARRAY (SELECT number FROM holdfast_shard WHERE holdfast_shard.runner_id = holdfast_runner.runner_id);
+
+-- messages_crashed: counts a crash for what may have been running: each entity's first message, of suspects the first.
+WITH head AS MATERIALIZED (
+    SELECT DISTINCT ON (entity_id, entity_type) id, crashes FROM holdfast_message
+    WHERE shard = ANY ($1::integer[]) AND due_at <= coalesce($2::bigint, holdfast_now())
+    ORDER BY entity_id, entity_type, id
+)
+UPDATE holdfast_message SET crashes = holdfast_message.crashes + 1 FROM head
+WHERE holdfast_message.id = head.id
+    AND (head.crashes = 0 OR head.id = (SELECT min(id) FROM head WHERE crashes > 0));
+
+-- slot_open: makes the fence row of a new session.
+INSERT INTO holdfast_fence (runner_id) VALUES ($1) RETURNING slot;
+
+-- slot_end: takes a session's fence row away, after the write under way, and notes which batch was its last.
+WITH ended AS (DELETE FROM holdfast_fence WHERE runner_id = $1 AND slot = $2 RETURNING runner_id, slot, flushes)
+INSERT INTO holdfast_fence_end (runner_id, slot, flushes) SELECT runner_id, slot, flushes FROM ended;
+
+-- slot_outcome: reads which batch was the last of a session that was ended.
+SELECT flushes FROM holdfast_fence_end WHERE runner_id = $1 AND slot = $2;
+
+-- session_pid: tells which session this is.
+SELECT pg_backend_pid();
+
+-- session_evict: ends the sessions that keep this one waiting.
+SELECT pg_terminate_backend(blocker) FROM unnest(pg_blocking_pids($1)) AS blocker WHERE blocker > 0;
+
+-- runners: reads all registered runners.
+SELECT runner_id, address, version, types, state, started_at, expires_at FROM holdfast_runner ORDER BY runner_id;
+
+-- runner_address: reads where the newest runner listens.
+SELECT address FROM holdfast_runner WHERE address <> '' ORDER BY runner_id DESC LIMIT 1;
+
+-- runner_hold: proves that an incarnation has not been reaped, and keeps it from being until the transaction ends.
+SELECT 1 FROM holdfast_runner WHERE runner_id = $1 FOR KEY SHARE;
+
+-- shard_count: reads how many shards a group has.
+SELECT shards FROM holdfast_shard_group WHERE name = $1;
+
+-- shard_group_insert: fixes how many shards a group has, unless that is fixed already.
+INSERT INTO holdfast_shard_group (name, shards) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- shards_insert: makes the shards of a group that are missing, owned by nobody.
+INSERT INTO holdfast_shard ("group", number)
+SELECT name, number FROM holdfast_shard_group, generate_series(0, shards - 1) AS number WHERE name = $1
+ON CONFLICT DO NOTHING;
+
+-- shards_claim: takes the shards of a group that nobody owns, under a new epoch.
+UPDATE holdfast_shard SET runner_id = $2, epoch = epoch + 1 WHERE "group" = $1 AND runner_id IS NULL;
+
+-- shards_of: reads the shards of a group that a runner owns.
+SELECT "group", number, runner_id, epoch FROM holdfast_shard
+WHERE "group" = $1 AND runner_id = $2 ORDER BY number;
+
+-- shards: reads all shards.
+SELECT "group", number, coalesce(runner_id, 0), epoch FROM holdfast_shard ORDER BY "group", number;
+
+-- ids_allocate: moves the counter of ids on and returns the first of the block.
+UPDATE holdfast_counter SET next = next + $1::bigint WHERE name = 'id' RETURNING next - $1::bigint;
+
+-- inbox_leave: leaves something for the owners of shards, from a session without a fence, and wakes those who listen.
+WITH stored AS (
+    INSERT INTO holdfast_inbox (id, shard, kind, body, created_at)
+    SELECT id, shard, kind, body, coalesce($5::bigint, holdfast_now())
+    FROM unnest($1::bigint[], $2::integer[], $3::smallint[], $4::bytea[]) AS entry (id, shard, kind, body)
+)
+SELECT pg_notify('holdfast_inbox', current_schema());

@@ -1,0 +1,74 @@
+-- jobs_available: reads a window of jobs that may start, by id: those due at once and those whose time has come.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM holdfast_job
+        WHERE shard = $1 AND priority = $2 AND due_at = 0 AND id > $3
+        ORDER BY id LIMIT $4
+    )
+    UNION ALL
+    SELECT id FROM (
+        SELECT id FROM holdfast_job
+        WHERE shard = $1 AND priority = $2 AND due_at > 0 AND due_at <= $5 AND id > $3
+        ORDER BY id LIMIT $4
+    )
+)
+ORDER BY id LIMIT $4;
+
+-- jobs_upcoming: reads jobs that are not due yet, soonest first.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job
+WHERE due_at > 0 AND due_at >= $1 AND (due_at, id) > ($1, $2::bigint)
+ORDER BY due_at, id LIMIT $3;
+
+-- job_by_id: reads a live job.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE id = $1;
+
+-- job_by_key: reads the live job that holds an idempotency key.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE job_type = $1 AND coalesce("group", '') = coalesce($2::text, '') AND key = $3;
+
+-- archived_by_id: reads a finished job.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive WHERE id = $1;
+
+-- archived_by_key: reads the newest finished job that holds an idempotency key.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive
+WHERE job_type = $1 AND coalesce("group", '') = coalesce($2::text, '') AND key = $3
+ORDER BY id DESC LIMIT 1;
+
+-- jobs_dead: reads dead jobs that nobody has dealt with, by id.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive
+WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
+    AND id > $1 AND ($2::text IS NULL OR job_type = $2)
+ORDER BY id LIMIT $3;
+
+-- starts: reads all start records, by id.
+SELECT id, owner, executor, attempts, started_at FROM holdfast_start ORDER BY id;
+
+-- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
+SELECT job_type, priority, count(*) FILTER (WHERE due_at <= $1), count(*) FILTER (WHERE due_at > $1) FROM holdfast_job
+GROUP BY job_type, priority;
+
+-- jobs_dead_counts: counts dead jobs that nobody has dealt with, with the time when the oldest died.
+SELECT job_type, count(*), min(finished_at) FROM holdfast_job_archive
+WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
+GROUP BY job_type;

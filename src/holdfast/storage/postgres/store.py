@@ -1,0 +1,194 @@
+"""One PostgreSQL database as a whole store: for a runner, and for a client."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from holdfast.errors import ConfigurationError, PersistenceError, StoreUnavailable
+from holdfast.kit.clock import Clock, SystemClock
+from holdfast.storage.open import masked
+from holdfast.storage.statements import load_statements
+
+from . import schema
+from .connection import Connection, PostgresOptions, milliseconds, open_at_start, open_connection, session_settings
+from .endings import Endings
+from .faults import DRIVER_ERRORS, translated
+from .inbox import PostgresIds, PostgresInbox, Wakeups
+from .journal import Incarnation, PostgresJournal
+from .ledger import PostgresLedgerReader
+from .maintenance import PostgresMaintenance
+from .membership import PostgresMembership, PostgresMembershipReader
+from .parts import Statements
+from .pool import Pool, end
+from .reads import PostgresInboxReader, PostgresJobReader, PostgresMessageReader, Reader
+from .sessions import Sessions
+
+logger = logging.getLogger("holdfast.storage")
+
+STATEMENTS_PACKAGE = "holdfast.storage.postgres.statements"
+_VERSION_MIN = 150000
+_ENDINGS_MAX = 2
+
+Connect = Callable[[], Awaitable[Connection]]
+
+
+class _Opened:
+    """What both kinds of store have; connections are opened when they are first wanted."""
+
+    def __init__(self, options: PostgresOptions, schema_name: str) -> None:
+        self.url = masked(options.url)
+        self.options = options
+        self.sql: Mapping[str, str] = load_statements(STATEMENTS_PACKAGE)
+        self.pool = Pool(partial(open_connection, options), size=options.readers_max, wait_s=options.wait_s)
+        patient = partial(open_connection, options, settings=session_settings(options, patient=True))
+        self._counting = Pool(patient, size=1, wait_s=options.wait_s)
+        reader = Reader(self.pool, self.sql)
+        self.messages = PostgresMessageReader(reader)
+        self.jobs = PostgresJobReader(reader, Reader(self._counting, self.sql))
+        self.inbox_reader = PostgresInboxReader(reader)
+        self.ledger = PostgresLedgerReader(self._counting, self.sql, options)
+        self.ids = PostgresIds(self.pool, self.sql)
+        self.inbox = PostgresInbox(self.pool, self.sql, options)
+        self._wakeups = Wakeups(_listening(options), schema_name)
+        self._read = reader.rows
+
+    async def cluster_id(self) -> str:
+        return str((await self._read("cluster_id"))[0][0])
+
+    async def shard_count(self, group: str) -> int | None:
+        rows = await self._read("shard_count", group)
+        return int(rows[0][0]) if rows else None
+
+    async def runner_address(self) -> str | None:
+        rows = await self._read("runner_address")
+        return str(rows[0][0]) if rows else None
+
+    async def inbox_changed(self) -> bool:
+        return await self._wakeups.changed()
+
+    async def close(self) -> None:
+        """Ends all connections. May be called twice."""
+        await self._wakeups.close()
+        await self._counting.close()
+        await self.pool.close()
+
+
+class PostgresClientStore(_Opened):
+    """`ClientStore` on a database."""
+
+    def __init__(self, options: PostgresOptions, schema_name: str) -> None:
+        super().__init__(options, schema_name)
+        self.membership = PostgresMembershipReader(self.pool, self.sql)
+
+
+class PostgresRunnerStore(_Opened):
+    """`RunnerStore` on a database, beside any number of others."""
+
+    def __init__(self, options: PostgresOptions, schema_name: str) -> None:
+        super().__init__(options, schema_name)
+        incarnation = Incarnation()
+        connect = partial(open_connection, options)
+        self._ending = Pool(connect, size=_ENDINGS_MAX, wait_s=options.wait_s)
+        endings = Endings(self._ending, self.pool, self.sql, options)
+        self._sessions = self._sessions_of(connect, endings, options.writers_max)
+        by_users = partial(open_connection, options, settings=_settings_of_users(options))
+        self._interactive = self._sessions_of(by_users, endings, options.transactions_max)
+        self.journal = PostgresJournal(self._sessions, self._interactive, incarnation, options)
+        self.membership = PostgresMembership(
+            self.pool, self.sql, endings=endings, incarnation=incarnation, options=options
+        )
+        self.maintenance = PostgresMaintenance(self.pool, self.sql)
+
+    def _sessions_of(self, connect: Connect, endings: Endings, size: int) -> Sessions:
+        return Sessions(
+            connect=connect,
+            slot_open=self.sql["slot_open"],
+            statements=Statements(self.sql),
+            endings=endings,
+            size=size,
+        )
+
+    async def close(self) -> None:
+        await self._sessions.close()
+        await self._interactive.close()
+        await self._ending.close()
+        await super().close()
+
+
+def options(
+    url: str,
+    *,
+    clock: Clock | None,
+    direct_url: str | None = None,
+    pooled: bool = False,
+    unsafe_synchronous: bool = False,
+) -> PostgresOptions:
+    """How to use a database; only a clock that is not the system's stands in for the database's own."""
+    return PostgresOptions(
+        url=url,
+        direct_url=direct_url,
+        pooled=pooled,
+        clock=None if isinstance(clock, SystemClock) else clock,
+        unsafe_synchronous=unsafe_synchronous,
+    )
+
+
+async def open_runner(options: PostgresOptions) -> PostgresRunnerStore:
+    """Migrates where needed. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
+    return PostgresRunnerStore(options, await _prepared(options, migrate=True))
+
+
+async def open_client(options: PostgresOptions) -> PostgresClientStore:
+    """Never migrates. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
+    return PostgresClientStore(options, await _prepared(options, migrate=False))
+
+
+def _listening(options: PostgresOptions) -> Connect | None:
+    """How to reach the server for LISTEN; not through a pooler, which would give the line to others in between."""
+    if options.pooled and options.direct_url is None:
+        return None
+    settings = {"application_name": "holdfast listen", "tcp_user_timeout": milliseconds(options.silence_s)}
+    return partial(open_connection, options, url=options.direct_url, settings=settings)
+
+
+def _settings_of_users(options: PostgresOptions) -> dict[str, str]:
+    """A session for users' statements, planned as the server sees fit."""
+    ours = ("enable_seqscan", "jit")
+    return {name: value for name, value in session_settings(options).items() if name not in ours}
+
+
+async def _prepared(options: PostgresOptions, *, migrate: bool) -> str:
+    """Looks at the server and its schema before anything else is opened; returns the schema's name."""
+    connection = await open_at_start(options)
+    try:
+        name = await _checked_server(connection, options)
+        try:
+            if migrate or not await schema.applied(connection):
+                await schema.migrate(connection, (options.clock or SystemClock()).now_us())
+            await schema.check(connection)
+        except PersistenceError as error:
+            raise StoreUnavailable(str(error)) from error
+        return name
+    except DRIVER_ERRORS as error:
+        raise StoreUnavailable(str(translated(error, True))) from error
+    finally:
+        await end(connection)
+
+
+async def _checked_server(connection: Connection, options: PostgresOptions) -> str:
+    sql = load_statements(STATEMENTS_PACKAGE)["server"]
+    ((synchronous_commit, fsync, version, name),) = await connection.fetch(sql)
+    if version < _VERSION_MIN:
+        raise StoreUnavailable(f"PostgreSQL {_VERSION_MIN // 10000} or newer is needed, this server is {version}")
+    if name is None:
+        raise StoreUnavailable("the connection's search_path names no schema that exists")
+    if synchronous_commit == "off" and not options.unsafe_synchronous:
+        raise ConfigurationError(
+            "synchronous_commit is off for this role or database, which may lose acknowledged work; "
+            "it needs unsafe_synchronous=True"
+        )
+    if fsync == "off":
+        logger.warning("the server runs with fsync=off: a crash of its machine loses acknowledged work")
+    return str(name)

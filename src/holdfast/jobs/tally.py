@@ -118,7 +118,7 @@ class Tallies:
 
     def dead_read(self, counts: Sequence[DeadJobs], now_us: int) -> None:
         """The store was asked."""
-        self._dead = {**dict.fromkeys(self._dead, 0), **{one.job_type: one.count for one in counts}}
+        self._dead = {**dict.fromkeys(self._dead, 0), **{one.job_type: one.waiting for one in counts}}
         label = self._metrics.label
         self._show_dead()
         self._metrics.jobs.dlq_oldest_age.replace(

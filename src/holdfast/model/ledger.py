@@ -44,7 +44,7 @@ class DeadJobs(NamedTuple):
     """Dead jobs of one type, neither replayed nor discarded, and when the oldest of them died."""
 
     job_type: str
-    count: int
+    waiting: int
     oldest_at: int
 
 

@@ -20,6 +20,7 @@ from .handler import Handler
 from .inflight import Inflight
 from .manager import EntityManager
 from .surroundings import Surroundings
+from .timers import unstage
 from .turns import HandlerTurn
 from .units import Committer, surely_not_written
 
@@ -105,9 +106,10 @@ class Admission:
 
     async def cancel_timer(self, address: Address, name: str, caller: HandlerTurn | None) -> bool:
         """Deletes the pending timer; inside a handler, with the handler's commit."""
+        unstaged = caller is not None and unstage(caller, address, name)
         row = await self._reader.timer(address, name)
         if row is None:
-            return False
+            return unstaged
         cancel = TimerCancel(address.entity_type, address.entity_id, name)
         if caller is not None:
             caller.stage(cancel)

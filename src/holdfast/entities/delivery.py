@@ -19,7 +19,7 @@ from holdfast.model.ids import SECOND_US
 from holdfast.model.message import MessageRow
 
 from .due import DueQueue
-from .durable import DurableRules, DurableTurn
+from .durable import DurableRules, DurableTurn, outcome_of
 from .handler import Handler
 from .inflight import Inflight
 from .manager import EntityManager
@@ -70,7 +70,9 @@ class Delivery:
                 self._deliver_one(row)
 
     def deliver_later(self, row: MessageRow) -> None:
-        """A row that has just been committed: at once, or at its time."""
+        """A row that has just been committed: at once, or at its time; a timer takes the place of the last one."""
+        if row.name is not None:
+            self._replace_timer(row)
         if row.due_at > self._clock.now_us():
             self.due.add(row)
         else:
@@ -149,7 +151,7 @@ class Delivery:
         if turn.stored and self._manager.draining:
             self._dismiss(turn)
         elif turn.stored:
-            self._tasks.start(self._check_again(turn), name=f"check {turn.row.id}")
+            self._tasks.start(self._check_again(turn, error), name=f"check {turn.row.id}")
         else:
             self.refuse(turn, surely_not_written(error))
 
@@ -188,6 +190,8 @@ class Delivery:
             self._committer.join(turn)
         elif turn.row.crashes:
             self._suspects.append(turn)
+            if self._suspect is not None:
+                self._hold_back(turn)
             self._try_suspect()
         else:
             self.hand_out(turn)
@@ -195,8 +199,28 @@ class Delivery:
     def _try_suspect(self) -> None:
         """One message that was near a crash runs at a time, so that only the guilty one is counted again."""
         if self._suspect is None and self._suspects:
-            self._suspect = self._suspects.popleft()
-            self.hand_out(self._suspect)
+            self._suspect = suspect = self._suspects.popleft()
+            if suspect in (suspect.activation.held or ()):
+                self._let_go(suspect)
+            else:
+                self.hand_out(suspect)
+
+    def _hold_back(self, suspect: DurableTurn) -> None:
+        """It waits for suspects of other entities, and what comes behind it waits with it."""
+        if suspect.activation.held:
+            suspect.activation.held.append(suspect)
+        else:
+            self.hold(suspect)
+
+    def _let_go(self, suspect: DurableTurn) -> None:
+        """Starts it, and what waits behind it up to the next suspect of its entity."""
+        held, suspect.activation.held = suspect.activation.held or deque(), None
+        for waiting in held:
+            if suspect.activation.held or waiting in self._suspects:
+                suspect.activation.held = suspect.activation.held or deque()
+                suspect.activation.held.append(waiting)
+            elif isinstance(waiting, DurableTurn) and not waiting.abandoned:
+                self._start(waiting)
 
     def hand_out(self, turn: DurableTurn) -> None:
         """Gives the message to its entity, behind those that wait for an earlier one to be tried again."""
@@ -241,19 +265,31 @@ class Delivery:
         turn.renew(activation)
         turn.due_at = 0
         self._start(turn)
-        held, old.held = old.held, None
+        if turn.keeps_place:
+            self._let_go(old, behind=turn)
+
+    def _let_go(self, activation: Activation, *, behind: DurableTurn | None = None) -> None:
+        """Those that waited behind a message that was to be tried again."""
+        held, activation.held = activation.held, None
         for waiting in held or ():
-            if waiting is not turn and isinstance(waiting, DurableTurn) and not waiting.abandoned:
-                waiting.activation = activation
+            if waiting is not behind and isinstance(waiting, DurableTurn) and not waiting.abandoned:
+                waiting.activation = self._manager.activation(waiting.row.address)
                 self._start(waiting)
 
-    async def _check_again(self, turn: DurableTurn) -> None:
-        """A stored message whose commit failed: tried again, unless it is gone (a cancelled timer, another owner)."""
+    async def _check_again(self, turn: DurableTurn, error: BaseException) -> None:
+        """A stored message whose commit failed: that try has failed, unless the store says something else."""
         await asyncio.sleep(RETRY_UNWRITTEN_S)
-        if await self._reader.by_id(turn.row.id) is None:
+        done = await self._reader.done(turn.row.id)
+        if done is not None:
+            turn.ending, turn.outcome = outcome_of(turn.handler, done)
+            self._finished(turn)
+        elif await self._reader.by_id(turn.row.id) is None:  # a cancelled timer
             self._dismiss(turn)
-            return
-        self._retry(turn)
+            self._let_go(turn.activation)
+        else:
+            turn.activation = self._manager.activation(turn.row.address)
+            turn.fail(error)
+            self._committer.join(turn)
 
     def _put_off(self, turn: DurableTurn) -> None:
         """Cancelled by a drain, or its entity is suspended: a stored message stays for the next owner."""
@@ -292,6 +328,14 @@ class Delivery:
         """The timer is no longer stored; one that has started already is past cancelling."""
         self.due.remove(message_id)
         turn = self._inflight.get(message_id)
-        if turn is not None and not turn.started_at:
+        if turn is not None and (turn.due_at or not turn.started_at):
             turn.abandoned = True
             self._dismiss(turn)
+            held = turn.activation.held
+            if held and held[0] is turn:
+                self._let_go(turn.activation)
+
+    def _replace_timer(self, row: MessageRow) -> None:
+        for earlier in (self.due.named(row), self._inflight.named(row)):
+            if earlier is not None and earlier != row.id:
+                self.forget_timer(earlier)

@@ -31,6 +31,7 @@ class DueQueue:
         self._rows_max = around.settings.page_rows
         self._heap: list[tuple[int, int]] = []
         self._rows: dict[int, MessageRow] = {}
+        self._names: dict[tuple[str, str, str | None], int] = {}
         self._horizon = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = TaskOwner("holdfast-due")
@@ -58,7 +59,17 @@ class DueQueue:
 
     def remove(self, message_id: int) -> None:
         """The row is gone from the store, or delivered otherwise."""
-        self._rows.pop(message_id, None)
+        row = self._rows.pop(message_id, None)
+        if row is not None:
+            self._forget_name(row)
+
+    def named(self, row: MessageRow) -> int | None:
+        """The id of the timer in memory that has this one's name."""
+        return self._names.get(_name(row))
+
+    def _forget_name(self, row: MessageRow) -> None:
+        if row.name is not None and self._names.get(_name(row)) == row.id:
+            del self._names[_name(row)]
 
     @property
     def next_at(self) -> int | None:
@@ -72,6 +83,8 @@ class DueQueue:
 
     def _push(self, row: MessageRow) -> None:
         self._rows[row.id] = row
+        if row.name is not None:
+            self._names[_name(row)] = row.id
         heapq.heappush(self._heap, (row.due_at, row.id))
 
     def _arm(self) -> None:
@@ -92,6 +105,7 @@ class DueQueue:
         while self._heap and self._heap[0][0] <= now:
             row = self._rows.pop(heapq.heappop(self._heap)[1], None)
             if row is not None:
+                self._forget_name(row)
                 due.append(row)
         if due:
             self._deliver(due)
@@ -109,3 +123,7 @@ class DueQueue:
         self._horizon = NEVER if len(rows) < self._rows_max else rows[-1].due_at
         if self._heap:
             self._arm()
+
+
+def _name(row: MessageRow) -> tuple[str, str, str | None]:
+    return row.entity_type, row.entity_id, row.name

@@ -8,6 +8,7 @@ disk first, always: a `send` is acknowledged by the commit that stores the messa
 
 from __future__ import annotations
 
+import asyncio
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from holdfast.model.message import (
     MessageRetry,
     MessageRow,
     OutcomeKind,
+    TimerCancel,
 )
 from holdfast.model.unit import Row
 
@@ -148,6 +150,14 @@ class DurableTurn(HandlerTurn):
         if not self.stored and self._storing is None:
             self._storing = self._rules.deliveries.store(self)
 
+    async def before_transaction(self) -> None:
+        # A transaction of its own holds up all other commits, that of its message among them.
+        if not self.stored:
+            signal = _StoredSignal()
+            self.listeners.append(signal)
+            self.store_now()
+            await signal.future
+
     def stored_now(self) -> None:
         """Its row is on disk."""
         self.stored, self._storing = True, None
@@ -186,11 +196,16 @@ class DurableTurn(HandlerTurn):
         self.reply = outcome
         rows: list[Row] = [Consume(row.id)] if self.stored else []
         rows.append(done_row(row, kind, outcome, self.deliveries, now, self._rules.incarnation))
-        if row.every_us:
+        if row.every_us and not self._stopped_itself():
             self.next_row = self._next_occurrence(now)
             rows.append(self.next_row)
         self.rows = [*rows, *more, *(self.rows or ())]
         self.size_bytes += len(outcome or b"") + len(row.payload)
+
+    def _stopped_itself(self) -> bool:
+        """Whether the handler of a repeating timer has cancelled it, or set it anew."""
+        row = self.row
+        return any(type(one) is TimerCancel and one == (*row.address, row.name) for one in self.rows or ())
 
     def _next_occurrence(self, now: int) -> MessageRow:
         """The next time on the timer's own grid; occurrences missed meanwhile are skipped, not made up for."""
@@ -241,6 +256,11 @@ class DurableTurn(HandlerTurn):
             self.deliveries += 1
             super().refuse(error)
 
+    def fail(self, error: BaseException) -> None:
+        """The last try came to nothing although the handler ended well."""
+        super().renew(self.activation)
+        super().refuse(error)
+
     def renew(self, activation: Activation) -> None:
         super().renew(activation)
         self.put_off = False
@@ -262,6 +282,24 @@ class DurableTurn(HandlerTurn):
     def commit_failed(self, error: BaseException) -> None:
         self.settled = True
         self._rules.deliveries.not_written(self, error)
+
+
+class _StoredSignal:
+    """Waits until the message is on disk; a listener."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def stored(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def refused(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def done(self, ending: Ending, outcome: Any) -> None:
+        self.stored()
 
 
 def done_row(

@@ -16,6 +16,7 @@ class Inflight:
     def __init__(self) -> None:
         self._by_id: dict[int, DurableTurn] = {}
         self._by_key: dict[tuple[Address, str, str], DurableTurn] = {}
+        self._by_name: dict[tuple[Address, str], DurableTurn] = {}
         self._awaiting: dict[int, list[Listener]] = {}
 
     def __len__(self) -> int:
@@ -42,6 +43,8 @@ class Inflight:
         self._by_id[row.id] = turn
         if row.key is not None:
             self._by_key[row.address, row.method, row.key] = turn
+        if row.name is not None and turn.stored:
+            self._by_name[row.address, row.name] = turn
         if self._awaiting:
             turn.listeners += self._awaiting.pop(row.id, ())
 
@@ -51,6 +54,8 @@ class Inflight:
             del self._by_id[row.id]
         if row.key is not None and self._by_key.get((row.address, row.method, row.key)) is turn:
             del self._by_key[row.address, row.method, row.key]
+        if row.name is not None and self._by_name.get((row.address, row.name)) is turn:
+            del self._by_name[row.address, row.name]
 
     def hang_up(self, error: Exception) -> None:
         """Tells all who wait that they will not hear more from here."""
@@ -58,6 +63,11 @@ class Inflight:
         for listener in [*listeners, *(one for waiting in self._awaiting.values() for one in waiting)]:
             listener.refused(error)
         self._awaiting.clear()
+
+    def named(self, row: MessageRow) -> int | None:
+        """The id of the timer here that has this one's name."""
+        turn = None if row.name is None else self._by_name.get((row.address, row.name))
+        return None if turn is None else turn.row.id
 
     def await_message(self, message_id: int, listener: Listener) -> None:
         """The message is stored and will be held once its time comes."""

@@ -7,7 +7,7 @@ cancelled cancels its volatile call; a durable one goes on without it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +16,8 @@ from holdfast.kit.hashing import payload_hash
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
 from holdfast.model.ids import MessageId, micros
-from holdfast.model.message import MessageRow, TimerCancel
+from holdfast.model.inbox import encode_entry
+from holdfast.model.message import InboxRow, MessageRow
 from holdfast.ports.turn import current_turn
 
 from .admission import Admission
@@ -27,6 +28,7 @@ from .manager import EntityManager
 from .running import TurnRunner
 from .streams import Streams
 from .surroundings import Surroundings
+from .timers import cancel_of, is_staged, unstage
 from .turns import WRITER, Activation, Ending, HandlerTurn, refuse_circle
 from .turnstile import Turnstile
 
@@ -94,6 +96,8 @@ class LocalDoor:
         self._incarnation = around.runner_id
         self._call_timeout = around.settings.call_timeout
         self._loop = around.loop
+        self.inbox_left: Callable[[], None] = _nobody
+        """Told when a handler has left something in the inbox."""
 
     async def call(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
@@ -146,7 +150,7 @@ class LocalDoor:
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
             if caller is not None and not options.detached:
                 self._stage(caller, row)
-                receipt: Receipt[Any] = Receipt(MessageId(row.id), duplicate=False)
+                receipt: Receipt[Any] = Receipt(MessageId(row.id), duplicate=False if row.key is None else None)
             else:
                 receipt = await self._send_alone(row, handler, options)
         except BaseException as error:
@@ -297,10 +301,26 @@ class LocalDoor:
 
     def _stage(self, caller: Any, row: MessageRow) -> None:
         """Joins the handler's transaction."""
+        if row.key is not None:
+            # Whether the key is in use can only be decided once this is committed.
+            kind, body = encode_entry(row)
+            caller.stage(InboxRow(row.id, row.shard, kind, body, row.created_at), len(body))
+            caller.after_commit(lambda: self.inbox_left())
+            return
         if row.name is not None:
-            caller.stage(TimerCancel(row.entity_type, row.entity_id, row.name))
+            if isinstance(caller, HandlerTurn):
+                unstage(caller, row.address, row.name)
+            caller.stage(cancel_of(row))
         caller.stage(row, len(row.payload))
-        caller.after_commit(lambda: self._delivery.deliver_later(row))
+        caller.after_commit(lambda: self._deliver_staged(caller, row))
+
+    def _deliver_staged(self, caller: Any, row: MessageRow) -> None:
+        if row.name is None or not isinstance(caller, HandlerTurn) or is_staged(caller, row):
+            self._delivery.deliver_later(row)
+
+
+def _nobody() -> None:
+    """Without one who takes it, the inbox waits for the next runner."""
 
 
 def _give_up(turn: HandlerTurn, timeout: float) -> None:

@@ -50,6 +50,7 @@ class HandlerReach:
         if turn.handler.readonly:
             raise UsageError(f"{turn.handler.signature.name} is readonly: it has no transaction")
         if turn.transaction is None:
+            await turn.before_transaction()
             await self._manager.settled(turn.activation)
             turn.transaction = await self._around.journal.begin(timeout_s=self._around.settings.transaction_timeout)
         transaction = turn.transaction

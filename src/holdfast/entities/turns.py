@@ -203,6 +203,9 @@ class HandlerTurn:
     def suspended(self) -> None:
         """The handler did not end with its first step."""
 
+    async def before_transaction(self) -> None:
+        """The handler is about to open a transaction of its own."""
+
     def keep_reply(self) -> None:
         """The handler has returned its outcome. Raises SerializationError where it can't be kept."""
 

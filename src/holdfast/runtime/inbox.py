@@ -55,6 +55,16 @@ class InboxTaking:
         await self._looks.stop()
         await self._commands.stop()
 
+    def left(self) -> None:
+        """A handler of this runner has left something there."""
+        self._due = True
+        self._looks.wake()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there may be something that is to be taken now."""
+        return self._due or self._reading.locked()
+
     async def taken(self, up_to: int) -> None:
         """Returns once nothing that was in the inbox up to this id is there, but what can't be taken yet.
 

@@ -115,6 +115,7 @@ class Runner:
         await self._engine.start()
         await self._pruning.start()
         self._inbox = InboxTaking(store=self._store, entities=self._engine, jobs=self._jobs)
+        self._engine.door.inbox_left = self._inbox.left
         await self._inbox.start()
         if self._front is not None:
             self._open(self._front)
@@ -185,6 +186,8 @@ class Runner:
     def under_way(self) -> list[str]:
         """What is being handled, commits or could run now, in words; for tests. What is due later is not."""
         found = self._engine.under_way()
+        if self._inbox.busy:
+            found.append("the inbox")
         if self._group.busy:
             found.append("a commit")
         if jobs := self._jobs.under_way(self._clock.now_us()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from holdfast.errors import AlreadyCancelled, Conflict, HoldfastError, JobKeyConflict, JobNotFound, MalformedMessage
@@ -35,6 +36,10 @@ def job_number(job: JobId) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise JobNotFound(f"no job has the id {text[:40]!r}")
     return int(text)
+
+
+def _nothing() -> None:
+    """What follows where nothing has to."""
 
 
 class Requests:
@@ -152,18 +157,35 @@ class Requests:
     async def _withdraw(self, held: Held, began: float) -> None:
         """Ends a held job that has no attempt. Raises PersistenceError; the job is as it was then."""
         later = self._intake.withdraw(held)
-        try:
-            await self._end_unstarted(held.row, later, began)
-        except HoldfastError:
+
+        def refused() -> None:
             self._roster.let_go(held.row.id)
             self._intake.place(held.row)
-            raise
-        self._roster.let_go(held.row.id)
 
-    async def _end_unstarted(self, row: JobRow, later: bool, began: float) -> None:
+        await self._end_unstarted(
+            held.row, later, began, ended=lambda: self._roster.let_go(held.row.id), refused=refused
+        )
+
+    async def _end_unstarted(
+        self,
+        row: JobRow,
+        later: bool,
+        began: float,
+        *,
+        ended: Callable[[], object] = _nothing,
+        refused: Callable[[], object] = _nothing,
+    ) -> None:
         unit, now_us = Unit(), self._clock.now_us()
         unit.add(end_row(row, Cancelled(), now_us, self._runner_id, attempted=0))
-        await self._commit(unit)
+
+        def committed() -> None:
+            ended()
+            self._count_unstarted(row, later, began, now_us)
+            self._waiters.ended(row, JobState.CANCELLED, None, None)
+
+        await self._commit(unit, committed, refused)
+
+    def _count_unstarted(self, row: JobRow, later: bool, began: float, now_us: int) -> None:
         tally = self._tallies.of(row.job_type, row.priority)
         if later:
             tally.due_later -= 1
@@ -172,7 +194,6 @@ class Requests:
         tally.cancelled(self._clock.monotonic() - began)
         tally.duration(max(0, now_us - row.created_at) / 1e6)
         tally.attempts(row.attempt)
-        self._waiters.ended(row, JobState.CANCELLED, None, None)
 
     async def replay(self, job: JobId) -> JobHandle[Any]:
         began = self._clock.monotonic()
@@ -184,21 +205,25 @@ class Requests:
             unit = Unit()
             unit.add(JobReplay(row.created_at, dead.id))
             unit.add(row, len(row.payload))
-            await self._commit_letter(dead, unit, "replayed")
+            await self._commit_letter(dead, unit, "replayed", partial(self._replayed, row, began))
         except HoldfastError as error:
             self._failed("replay", labels, began, error)
             raise
+        declared = self._types.get(row.job_type)
+        return JobHandle(row.id, False, self._door, None if declared is None else declared.signature.result)
+
+    def _replayed(self, row: JobRow, began: float) -> None:
         self._tallies.of(row.job_type, row.priority).replayed(self._clock.monotonic() - began)
         self._tallies.dealt_with(row.job_type)
         self._arrived(row)
-        declared = self._types.get(row.job_type)
-        return JobHandle(row.id, False, self._door, None if declared is None else declared.signature.result)
 
     async def discard(self, job: JobId) -> None:
         dead = await self._archived(job_number(job))
         unit = Unit()
         unit.add(JobDiscard(self._clock.now_us(), dead.id))
-        await self._commit_letter(dead, unit, "discarded")
+        await self._commit_letter(dead, unit, "discarded", partial(self._discarded, dead))
+
+    def _discarded(self, dead: ArchivedJob) -> None:
         self._metrics.jobs.discarded.labels(job_type=dead.job_type).inc()
         self._tallies.dealt_with(dead.job_type)
 
@@ -207,11 +232,11 @@ class Requests:
         rows = await self._reader.dead(after=after_number, limit=max(1, min(limit, LETTERS_MAX)), job_type=job_type)
         return [self._letter(row) for row in rows]
 
-    async def _commit_letter(self, dead: ArchivedJob, unit: Unit, verb: str) -> None:
+    async def _commit_letter(self, dead: ArchivedJob, unit: Unit, verb: str, committed: Callable[[], None]) -> None:
         """Raises AlreadyCancelled for what is no dead letter (any more), JobKeyConflict, and PersistenceError."""
         _check_letter(dead, verb)
         try:
-            await self._commit(unit)
+            await self._commit(unit, committed)
         except Conflict as error:
             _check_letter(await self._archived(dead.id), verb)
             raise JobKeyConflict(f"another live job holds the key {dead.key!r} of job {dead.id}") from error
@@ -270,16 +295,24 @@ class Requests:
             raise JobNotFound(f"no job has the id {number}, or its retention has passed")
         return archived
 
-    async def _commit(self, unit: Unit) -> None:
+    async def _commit(
+        self, unit: Unit, committed: Callable[[], None], refused: Callable[[], object] = _nothing
+    ) -> None:
+        """What follows from the commit follows also where the one who asked for it is cancelled meanwhile."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.add(
-            JobUnit(
-                unit,
-                committed=lambda: None if done.done() else done.set_result(None),
-                failed=lambda error: None if done.done() else done.set_exception(error),
-            )
-        )
-        await asyncio.shield(done)
+
+        def written() -> None:
+            committed()
+            if not done.done():
+                done.set_result(None)
+
+        def failed(error: BaseException) -> None:
+            refused()
+            if not done.done():
+                done.set_exception(error)
+
+        self._commits.add(JobUnit(unit, committed=written, failed=failed))
+        await done
 
     def _failed(
         self, operation: Literal["cancel", "replay"], labels: Mapping[str, str], began: float, error: Exception

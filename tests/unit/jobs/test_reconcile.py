@@ -139,3 +139,34 @@ async def test_a_submit_counts_even_if_its_submitter_was_cancelled(rig: Rig) -> 
     stored = (await rig.counts("noop")).enqueued
     assert stored > 0
     assert rig.metrics.value("jobs_enqueued_total", job_type="noop") == stored
+
+
+@simulated
+async def test_a_request_takes_effect_even_if_who_made_it_was_cancelled(rig: Rig) -> None:
+    """Its commit was on the way: what was replayed runs, what was cancelled is let go, and both are counted."""
+
+    @rig.job(max_attempts=1)
+    async def noop(fails: bool) -> bool:
+        if fails:
+            raise OSError("failed")
+        return fails
+
+    await rig.open()
+    for _ in range(2):
+        with suppress(HoldfastError):
+            await (await noop.submit(True)).result()
+    later = await noop.opts(delay=3600.0).submit(False)
+    first, second = await rig.engine.dead_letters()
+    rig.faults.latency_s = lambda: 1.0
+    for request in (rig.engine.replay(first.id), rig.engine.discard(second.id), rig.engine.cancel(later.id)):
+        asked = asyncio.create_task(request)
+        await asyncio.sleep(0.5)
+        asked.cancel()
+        with suppress(asyncio.CancelledError):
+            await asked
+    await settle(rig, "noop")
+    await asyncio.sleep(10)
+    counts = await rig.counts("noop")
+    assert (counts.replayed, counts.discarded, counts.cancelled, counts.dead) == (1, 1, 1, 3)
+    assert len(rig.engine._roster) == 0
+    await reconciled(rig, "noop")

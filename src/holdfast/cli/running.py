@@ -14,6 +14,7 @@ from holdfast.runtime.config import NodeConfig
 from holdfast.runtime.node import Node
 from holdfast.storage.open import masked
 
+from .collector import settle_for_running
 from .exits import Exit
 from .loading import load_app
 from .logs import log_to_stderr
@@ -38,6 +39,7 @@ async def serve(app: App, config: NodeConfig, http: str | None) -> Exit:
     with StopSignals(task) as signals:
         try:
             async with app.runner(store=config.store, http=http) as node:
+                settle_for_running()
                 say(announcement(app, config, node))
                 await signals.asked.wait()
                 say("draining: what runs may end; a second signal stops at once")

@@ -201,26 +201,16 @@ class Delivery:
         if self._suspect is None and self._suspects:
             self._suspect = suspect = self._suspects.popleft()
             if suspect in (suspect.activation.held or ()):
-                self._let_go(suspect)
+                self._let_go(suspect.activation)
             else:
                 self.hand_out(suspect)
 
-    def _hold_back(self, suspect: DurableTurn) -> None:
-        """It waits for suspects of other entities, and what comes behind it waits with it."""
-        if suspect.activation.held:
-            suspect.activation.held.append(suspect)
+    def _hold_back(self, turn: DurableTurn) -> None:
+        """It waits for a suspect, here or of another entity, and what comes behind it waits with it."""
+        if turn.activation.held:
+            turn.activation.held.append(turn)
         else:
-            self.hold(suspect)
-
-    def _let_go(self, suspect: DurableTurn) -> None:
-        """Starts it, and what waits behind it up to the next suspect of its entity."""
-        held, suspect.activation.held = suspect.activation.held or deque(), None
-        for waiting in held:
-            if suspect.activation.held or waiting in self._suspects:
-                suspect.activation.held = suspect.activation.held or deque()
-                suspect.activation.held.append(waiting)
-            elif isinstance(waiting, DurableTurn) and not waiting.abandoned:
-                self._start(waiting)
+            self.hold(turn)
 
     def hand_out(self, turn: DurableTurn) -> None:
         """Gives the message to its entity, behind those that wait for an earlier one to be tried again."""
@@ -269,11 +259,15 @@ class Delivery:
             self._let_go(old, behind=turn)
 
     def _let_go(self, activation: Activation, *, behind: DurableTurn | None = None) -> None:
-        """Those that waited behind a message that was to be tried again."""
+        """Those that waited behind a message that was to be tried again, up to a suspect whose turn has not come."""
         held, activation.held = activation.held, None
         for waiting in held or ():
-            if waiting is not behind and isinstance(waiting, DurableTurn) and not waiting.abandoned:
-                waiting.activation = self._manager.activation(waiting.row.address)
+            if waiting is behind or not isinstance(waiting, DurableTurn) or waiting.abandoned:
+                continue
+            waiting.activation = self._manager.activation(waiting.row.address)
+            if waiting.activation.held or waiting in self._suspects:
+                self._hold_back(waiting)
+            else:
                 self._start(waiting)
 
     async def _check_again(self, turn: DurableTurn, error: BaseException) -> None:

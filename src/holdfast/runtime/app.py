@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar, TypeVar, cast
@@ -84,7 +84,7 @@ class App(Declarations):
         return resolve(self.name, store=store or self._store, http=http)
 
     @asynccontextmanager
-    async def _host(self, config: NodeConfig) -> AsyncIterator[Node]:
+    async def _host(self, config: NodeConfig) -> AsyncGenerator[Node, None]:
         async with ops_pages(config, self.serve_pages, metrics=self.metrics, health=self._health) as url:
             opening = partial(
                 open_runner,
@@ -118,7 +118,7 @@ class App(Declarations):
         return Health.of([Check("started", False, "no node is open")]) if node is None else node.health()
 
     @asynccontextmanager
-    async def opened(self, opening: Callable[[Link], Awaitable[Node]]) -> AsyncIterator[Node]:
+    async def opened(self, opening: Callable[[Link], Awaitable[Node]]) -> AsyncGenerator[Node, None]:
         """What `opening` returns is this App's node while the block runs; drains and stops it at its end."""
         if self._node is not None:
             raise UsageError(f"App {self.name!r} has a node open in this process already")

@@ -9,7 +9,7 @@ import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from holdfast.errors import ConfigurationError
 
@@ -90,4 +90,4 @@ def _pyproject(directory: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} can't be read: {error}") from error
     if not isinstance(table, dict):
         raise ConfigurationError(f"{path}: [tool.holdfast] is a table")
-    return table
+    return cast("dict[str, Any]", table)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from holdfast.cli.demo.readings import cumulated, quantile, reading, total
-from holdfast.cli.demo.view import Lines, milliseconds
+from holdfast.cli.demo.view import Lines, milliseconds, view_for
 from holdfast.metrics import MetricsService
 
 
@@ -54,3 +57,23 @@ def test_a_pipe_gets_a_line_for_each_look() -> None:
     view.show(reading({}, {}, seconds=1.0, since_s=1.0))
     view.close()
     assert lines[0].startswith("shop, metrics at") and len(lines) == 2 and lines[1].lstrip().startswith("1.0 s")
+
+
+def test_a_terminal_gets_a_table_that_ends_with_the_last_look() -> None:
+    """Latencies among it, and the terminal as it was afterwards."""
+    screen = io.StringIO()
+    view = view_for(Console(file=screen, force_terminal=True, width=100), title="shop", quiet=False)
+    view.show(reading({}, {}, seconds=61.0, since_s=1.0))
+    view.close()
+    shown = screen.getvalue()
+    assert "61 s" in shown and "event loop lag" in shown
+    assert shown.rstrip().endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_nothing_is_shown_where_the_answer_is_a_document() -> None:
+    """`--json` has standard output for itself."""
+    screen = io.StringIO()
+    view = view_for(Console(file=screen, force_terminal=True), title="shop", quiet=True)
+    view.show(reading({}, {}, seconds=1.0, since_s=1.0))
+    view.close()
+    assert screen.getvalue() == ""

@@ -20,6 +20,7 @@ from typing import Any
 
 import uvloop
 from holdfast import App, Entity, message
+from holdfast.cli.collector import settle_for_running
 
 from report import Report, arguments
 
@@ -128,6 +129,7 @@ def serve(store: str, pipe: Pipe) -> None:
 
     async def run() -> None:
         async with app.runner(store=store):
+            settle_for_running()  # as `holdfast run` does
             pipe.send("serving")
             await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
 

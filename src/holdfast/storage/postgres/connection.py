@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
@@ -92,28 +92,38 @@ def milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
 
 
-def session_settings(options: PostgresOptions, *, patient: bool = False) -> dict[str, str]:
-    """What a session starts with; `patient` ones may run long statements.
+PLANS = {"enable_seqscan": "off", "enable_nestloop": "off"}
+"""How a batch is planned: rows looked up by an index from the array of their ids, then hashed against what is new.
 
-    Tables here fill and empty faster than their statistics follow, and a plan that was made for an empty table reads
-    a full one from end to end: hence no sequential scans where an index will do, and no compilation of statements.
-    """
+Tables here fill and empty faster than their statistics follow, and a prepared plan stays: one made for an empty table
+would read a full one from end to end. A nested loop would search the whole array again for each of its elements.
+"""
+_KINDS: dict[str, dict[str, str]] = {
+    "read": {"enable_seqscan": "off"},
+    "write": PLANS,
+    "count": {"statement_timeout": "0"},
+    "user": {},
+}
+
+
+def session_settings(options: PostgresOptions, kind: Literal["read", "write", "count", "user"]) -> dict[str, str]:
+    """What a session starts with; one of a user's own statements is planned as the server sees fit."""
     settings = {"application_name": APPLICATION_NAME}
     if options.pooled:
         return settings
     return settings | {
         "default_transaction_isolation": "read committed",
-        "statement_timeout": "0" if patient else milliseconds(options.statement_s),
+        "statement_timeout": milliseconds(options.statement_s),
         "lock_timeout": milliseconds(options.lock_s),
         "idle_in_transaction_session_timeout": milliseconds(options.idle_in_transaction_s),
         "tcp_user_timeout": milliseconds(options.silence_s),
         "jit": "off",
-        "enable_seqscan": "on" if patient else "off",
+        **_KINDS[kind],
     }
 
 
 async def open_connection(
-    options: PostgresOptions, *, url: str | None = None, settings: Mapping[str, str] | None = None
+    options: PostgresOptions, settings: Mapping[str, str], *, url: str | None = None
 ) -> Connection:
     """Raises Broken when nobody answers, PersistenceError when the server refuses."""
     cached = 0 if options.pooled else 200
@@ -126,7 +136,7 @@ async def open_connection(
                 statement_cache_size=cached,
                 max_cached_statement_lifetime=0,
                 max_cacheable_statement_size=0,
-                server_settings=dict(session_settings(options) if settings is None else settings),
+                server_settings=dict(settings),
             ),
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -146,7 +156,7 @@ def _bound_silence(connection: Connection, silence_s: float) -> None:
 async def open_at_start(options: PostgresOptions) -> Connection:
     """The first connection of a process, whose failure is for the operator to put right. Raises StoreUnavailable."""
     try:
-        return await open_connection(options)
+        return await open_connection(options, session_settings(options, "read"))
     except PersistenceError as error:
         raise StoreUnavailable(str(error)) from error
 

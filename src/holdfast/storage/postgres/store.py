@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Literal
 
 from holdfast.errors import ConfigurationError, PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock, SystemClock
@@ -41,9 +42,8 @@ class _Opened:
         self.url = masked(options.url)
         self.options = options
         self.sql: Mapping[str, str] = load_statements(STATEMENTS_PACKAGE)
-        self.pool = Pool(partial(open_connection, options), size=options.readers_max, wait_s=options.wait_s)
-        patient = partial(open_connection, options, settings=session_settings(options, patient=True))
-        self._counting = Pool(patient, size=1, wait_s=options.wait_s)
+        self.pool = Pool(self.connecting("read"), size=options.readers_max, wait_s=options.wait_s)
+        self._counting = Pool(self.connecting("count"), size=1, wait_s=options.wait_s)
         reader = Reader(self.pool, self.sql)
         self.messages = PostgresMessageReader(reader)
         self.jobs = PostgresJobReader(reader, Reader(self._counting, self.sql))
@@ -53,6 +53,9 @@ class _Opened:
         self.inbox = PostgresInbox(self.pool, self.sql, options)
         self._wakeups = Wakeups(_listening(options), schema_name)
         self._read = reader.rows
+
+    def connecting(self, kind: Literal["read", "write", "count", "user"]) -> Connect:
+        return partial(open_connection, self.options, session_settings(self.options, kind))
 
     async def cluster_id(self) -> str:
         return str((await self._read("cluster_id"))[0][0])
@@ -89,12 +92,10 @@ class PostgresRunnerStore(_Opened):
     def __init__(self, options: PostgresOptions, schema_name: str) -> None:
         super().__init__(options, schema_name)
         incarnation = Incarnation()
-        connect = partial(open_connection, options)
-        self._ending = Pool(connect, size=_ENDINGS_MAX, wait_s=options.wait_s)
+        self._ending = Pool(self.connecting("read"), size=_ENDINGS_MAX, wait_s=options.wait_s)
         endings = Endings(self._ending, self.pool, self.sql, options)
-        self._sessions = self._sessions_of(connect, endings, options.writers_max)
-        by_users = partial(open_connection, options, settings=_settings_of_users(options))
-        self._interactive = self._sessions_of(by_users, endings, options.transactions_max)
+        self._sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max)
+        self._interactive = self._sessions_of(self.connecting("user"), endings, options.transactions_max)
         self.journal = PostgresJournal(self._sessions, self._interactive, incarnation, options)
         self.membership = PostgresMembership(
             self.pool, self.sql, endings=endings, incarnation=incarnation, options=options
@@ -150,13 +151,7 @@ def _listening(options: PostgresOptions) -> Connect | None:
     if options.pooled and options.direct_url is None:
         return None
     settings = {"application_name": "holdfast listen", "tcp_user_timeout": milliseconds(options.silence_s)}
-    return partial(open_connection, options, url=options.direct_url, settings=settings)
-
-
-def _settings_of_users(options: PostgresOptions) -> dict[str, str]:
-    """A session for users' statements, planned as the server sees fit."""
-    ours = ("enable_seqscan", "jit")
-    return {name: value for name, value in session_settings(options).items() if name not in ours}
+    return partial(open_connection, options, settings, url=options.direct_url)
 
 
 async def _prepared(options: PostgresOptions, *, migrate: bool) -> str:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from holdfast import App, Entity, job_context, message
+from holdfast.entities.admission import Admission, Admitted
+from holdfast.model.message import MessageRow
+from holdfast.model.unit import Unit
+from holdfast.runtime.commits import MeteredJournal
 from holdfast.settings import EntitySettings, JobSettings, Settings
 
 PATIENT = Settings(entities=EntitySettings(crashes_max=10_000), jobs=JobSettings(crashes_max=10_000))
@@ -85,5 +91,29 @@ async def serve(store: str) -> None:
         await asyncio.Event().wait()
 
 
+def acknowledge_before_commit() -> None:
+    """Broken on purpose: whoever waits is told at once, the disk a little later."""
+    commit = MeteredJournal.commit
+
+    def later(self: MeteredJournal, units: Sequence[Unit]) -> None:
+        asyncio.get_running_loop().call_later(0.05, commit, self, list(units))
+
+    MeteredJournal.commit = later  # type: ignore[method-assign]
+
+
+def forget_what_was_done() -> None:
+    """Broken on purpose: a message that is sent again is taken for a new one, also by the store."""
+    accept = Admission.accept
+
+    async def accept_as_new(self: Admission, row: MessageRow, *args: Any, **kwargs: Any) -> Admitted:
+        return await accept(self, row._replace(id=await self._ids.take(), key=None), *args, **kwargs)
+
+    Admission.accept = accept_as_new  # type: ignore[method-assign]
+
+
+BROKEN = {"ack-before-commit": acknowledge_before_commit, "no-idempotency": forget_what_was_done}
+
 if __name__ == "__main__":
+    for broken in sys.argv[2:]:
+        BROKEN[broken]()
     asyncio.run(serve(sys.argv[1]))

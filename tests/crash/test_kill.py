@@ -25,6 +25,8 @@ SEED = int(os.environ.get("HOLDFAST_SEED", str(random.randrange(2**32))))
 SENDERS_OF_EACH_KIND = 3
 ACKNOWLEDGED_BETWEEN_KILLS = 10
 MOMENT_S_MAX = 0.03
+CONTROL_KILLS = 8
+CONTROL_ATTEMPTS = 3
 PATIENCE_S = 30.0
 PROGRAM = Path(__file__).with_name("program.py")
 
@@ -32,13 +34,14 @@ PROGRAM = Path(__file__).with_name("program.py")
 class Killed:
     """A runner process that is killed and comes back."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, *broken: str) -> None:
         self._store = store
+        self._broken = broken
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), self._store, stdout=asyncio.subprocess.PIPE
+            sys.executable, str(PROGRAM), self._store, *self._broken, stdout=asyncio.subprocess.PIPE
         )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE_S)
@@ -98,7 +101,20 @@ def journal_of(operation: str) -> Journal:
 @pytest.mark.slow
 async def test_a_runner_killed_a_hundred_times_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     """Every acknowledged operation is there once, every other one at most once."""
-    rng, ledger, runner = random.Random(SEED), Ledger(), Killed(f"sqlite:///{tmp_path}/crash.db")
+    await kill_and_check(f"sqlite:///{tmp_path}/crash.db", kills=KILLS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["ack-before-commit", "no-idempotency"])
+async def test_the_crash_test_catches_a_broken_runner(tmp_path: Path, broken: str) -> None:
+    """The positive control: what a runner does wrong on purpose is found."""
+    with pytest.raises(AssertionError, match=r"lost|repeated|disagree"):
+        for attempt in range(CONTROL_ATTEMPTS):
+            await kill_and_check(f"sqlite:///{tmp_path}/control-{attempt}.db", broken, kills=CONTROL_KILLS)
+
+
+async def kill_and_check(store: str, *broken: str, kills: int) -> None:
+    rng, ledger, runner = random.Random(SEED), Ledger(), Killed(store, *broken)
     await runner.start()
 
     async def submit(operation: str) -> None:
@@ -113,14 +129,14 @@ async def test_a_runner_killed_a_hundred_times_loses_nothing_it_acknowledged(tmp
         "volatile": lambda operation: journal_of(operation).append_volatile(operation),
         "job": submit,
     }
-    async with app.client(store=f"sqlite:///{tmp_path}/crash.db"):
+    async with app.client(store=store):
         senders = [
             asyncio.create_task(send_for_ever(kind, ledger, send, str(number)))
             for kind, send in kinds.items()
             for number in range(SENDERS_OF_EACH_KIND)
         ]
         try:
-            for _ in range(KILLS):
+            for _ in range(kills):
                 await ledger.more(ACKNOWLEDGED_BETWEEN_KILLS)
                 await asyncio.sleep(rng.uniform(0, MOMENT_S_MAX))  # the fault's moment, not a wait for something
                 await runner.kill()
@@ -131,7 +147,7 @@ async def test_a_runner_killed_a_hundred_times_loses_nothing_it_acknowledged(tmp
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
             await runner.kill()
-    await check(ledger, f"sqlite:///{tmp_path}/crash.db")
+    await check(ledger, store)
 
 
 async def everything_ended(url: str) -> None:

@@ -11,7 +11,8 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from holdfast import App, Entity, job_context, message, stream
+from holdfast import App, Entity, Settings, job_context, message, stream
+from holdfast.settings import EntitySettings
 
 
 class SoldOut(Exception):
@@ -30,7 +31,7 @@ class CartState:
     numbers: list[int] = field(default_factory=list)
 
 
-app = App("shop")
+app = App("shop", settings=Settings(entities=EntitySettings(crashes_max=100)))  # the tests kill it faster than it works
 
 
 @app.entity

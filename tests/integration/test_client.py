@@ -159,7 +159,7 @@ async def test_the_callers_deadline_ends_the_call_and_cancels_the_handler(cart: 
 
 async def test_a_cancelled_caller_cancels_the_volatile_handler(cart: Cart) -> None:
     call = asyncio.ensure_future(cart.sleep(3600.0))
-    await asyncio.sleep(0.05)
+    await app.cluster.runners()  # an answer to what was sent behind it
     call.cancel()
 
     async def interrupted() -> bool:
@@ -169,12 +169,13 @@ async def test_a_cancelled_caller_cancels_the_volatile_handler(cart: Cart) -> No
 
 
 async def test_a_cancelled_caller_leaves_the_durable_handler_alone(cart: Cart) -> None:
+    await cart.note(4)
     call = asyncio.ensure_future(cart.note_slowly(5, 0.2))
-    await asyncio.sleep(0.05)
+    await app.cluster.runners()
     call.cancel()
 
     async def noted() -> bool:
-        return await cart.numbers() == [5]
+        return await cart.numbers() == [4, 5]
 
     await until(noted)
 
@@ -200,9 +201,8 @@ async def test_a_stream_runs_ahead_of_its_consumer_by_its_credit_at_most(client:
             await anext(lines)
 
         async def stands_still() -> bool:
-            before = await feed.counts()
-            await asyncio.sleep(0.05)
-            return before == await feed.counts()
+            seen = [await feed.counts() for _ in range(20)]
+            return seen[0] == seen[-1]
 
         await until(stands_still)
         produced, closed = await feed.counts()

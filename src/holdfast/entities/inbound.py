@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from holdfast.model.address import Address
 from holdfast.model.message import DoneRow, MessageRow, OutcomeKind, Take, TimerCancel
 from holdfast.model.unit import Row
 
@@ -44,6 +45,7 @@ class Inbound:
         self._delivery = delivery
         self._inflight = inflight
         self._committer = committer
+        self._caught_up: set[Address] = set()
 
     async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | None:
         """Begins to move a message out of the inbox; it is done when the future is.
@@ -61,11 +63,22 @@ class Inbound:
         if turn is not None or await self._is_stored(row.id):
             return self._write([taken], 0)
         earlier = None if row.key is None else await self._holder_of_key(row, row.key)
-        return self._admit(row, taken) if earlier is None else self._repeat(row, earlier, taken, again)
+        if earlier is not None:
+            return self._repeat(row, earlier, taken, again)
+        await self._catch_up(row)
+        return self._admit(row, taken)
 
     async def take_away(self, taken: Take) -> None:
         """Deletes an inbox row that led to nothing to be stored. Raises PersistenceError."""
         await self._write([taken], 0)
+
+    async def _catch_up(self, row: MessageRow) -> None:
+        """What an entity has had stored since before this runner started comes before what it gets from the inbox."""
+        if self._delivery.caught_up:
+            self._caught_up.clear()
+        elif row.address not in self._caught_up and row.entity_type in self._manager.hosted:
+            self._caught_up.add(row.address)
+            await self._delivery.refill(self._manager.activation(row.address))
 
     async def _is_stored(self, message_id: int) -> bool:
         return await self._reader.done(message_id) is not None or await self._reader.by_id(message_id) is not None

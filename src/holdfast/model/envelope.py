@@ -78,7 +78,8 @@ class Request(msgspec.Struct, array_like=True, tag=11, gc=False):
 class StreamOpen(msgspec.Struct, array_like=True, tag=12, gc=False):
     """Opens a stream of an entity; `credit` items may be sent before the first StreamCredit.
 
-    `timeout_us` 0 means that the stream may last as long as both sides do.
+    `timeout_us` is for each item and not for the stream, which may last as long as both sides do; 0 leaves it to the
+    owner.
     """
 
     correlation: int

@@ -78,7 +78,9 @@ class Client:
         self._ids = IdPool(self._allocate)
         self._inbox = ClientInbox(store.inbox)
         self._shard_count = 0
-        self._lines = Lines(link=self._link, leave=self._leave, ids=self._ids, wheel=self._wheel)
+        self._lines = Lines(
+            link=self._link, leave=self._leave, writes=lambda: self._inbox.writes, ids=self._ids, wheel=self._wheel
+        )
         self._door = ClientDoor(
             link=self._link,
             lines=self._lines,
@@ -199,16 +201,17 @@ class Client:
     def _connected(self) -> None:
         self._lines.connected()
         if self._inbox.left:
-            self._tasks.start(self._forget_inbox(self._inbox.left), name="taken")
+            self._tasks.start(self._forget_inbox(), name="taken")
 
-    async def _forget_inbox(self, left: int) -> None:
+    async def _forget_inbox(self) -> None:
         """Once the runner has taken what was left, nobody needs to be told of it any more."""
+        left, writes = self._inbox.left, self._inbox.writes
         try:
             await self._ask(remote.TAKE_INBOX, pack(left))
         except HoldfastError:
             return  # asked again with the next connection
-        self._lines.inbox_taken(left)
-        self._inbox.taken(left)
+        self._lines.inbox_taken(writes)
+        self._inbox.taken(writes)
 
 
 _MAYBE_RUNNER: Any = RunnerRow | None

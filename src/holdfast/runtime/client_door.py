@@ -160,7 +160,8 @@ class ClientDoor:
             case OutcomeKind.DEAD | OutcomeKind.DISCARDED:
                 raise MessageDead((ended.outcome or b"").decode(errors="replace"))
             case OutcomeKind.KEY_CONFLICT:
-                raise KeyConflict(f"the key of message {message_id} was used before with another payload")
+                key = (ended.outcome or b"").decode(errors="replace")
+                raise KeyConflict(f"the key {key!r} of message {message_id} was used before with another payload")
 
     async def _elements(
         self, address: Address, handler: Handler, payload: bytes, timeout_s: float

@@ -44,13 +44,18 @@ class Leaving:
 
 
 class ClientInbox:
-    """Leaves rows, and remembers how far: `left` is the newest id that may still be in the inbox, 0 for none."""
+    """Leaves rows, and remembers how far: `left` is the highest id that may still be in the inbox, 0 for none.
+
+    Ids are not written in their order, so what is known to be taken is told by `writes`, a count of the writes so far.
+    """
 
     def __init__(self, writer: InboxWriter) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._group: GroupCommit[Leaving] = GroupCommit(self._write, loop=self._loop)
         self.left = 0
+        self.writes = 0
+        self._left_by = 0
 
     def leave(self, number: int, shard: int, entry: Entry) -> asyncio.Future[None]:
         """Durable once the future is done; it fails with PersistenceError, and nothing was written then."""
@@ -62,9 +67,9 @@ class ClientInbox:
             done.set_exception(RunnerUnavailable("this client is stopping"))
         return done
 
-    def taken(self, up_to: int) -> None:
-        """A runner has taken everything up to this id."""
-        if self.left <= up_to:
+    def taken(self, writes: int) -> None:
+        """A runner has taken what was left by the first so many writes."""
+        if self._left_by <= writes:
             self.left = 0
 
     async def close(self) -> None:
@@ -77,3 +82,5 @@ class ClientInbox:
     async def _leave(self, entries: list[tuple[int, int, InboxKind, bytes]]) -> None:
         await self._writer.leave(entries)
         self.left = max(self.left, *(entry[0] for entry in entries))
+        self.writes += 1
+        self._left_by = self.writes

@@ -63,14 +63,19 @@ class Waiting:
 
 
 class Line:
-    """What one entity is sent. `batch` is the pass in which the batch on its way was sent."""
+    """What one entity is sent.
 
-    __slots__ = ("after", "batch", "failed", "leaving", "resting", "unconfirmed", "waiting")
+    `batch`: the pass in which what is on its way was sent. `after`: the last message that was left in the inbox and may
+    still be there, `left_by` how many writes into it there had been then.
+    """
+
+    __slots__ = ("after", "batch", "failed", "leaving", "left_by", "resting", "unconfirmed", "waiting")
 
     def __init__(self) -> None:
         self.unconfirmed = 0
         self.batch = 0
         self.after = 0
+        self.left_by = 0
         self.leaving = False
         self.resting = False
         self.failed: list[Waiting] = []
@@ -84,10 +89,13 @@ class Line:
 class Lines:
     """All lines of a client."""
 
-    def __init__(self, *, link: RunnerLink, leave: Leave, ids: IdPool, wheel: DeadlineWheel) -> None:
-        """`leave` puts a message into the inbox."""
+    def __init__(
+        self, *, link: RunnerLink, leave: Leave, writes: Callable[[], int], ids: IdPool, wheel: DeadlineWheel
+    ) -> None:
+        """`leave` puts a message into the inbox; `writes` counts the writes into it."""
         self._link = link
         self._leave = leave
+        self._writes = writes
         self._ids = ids
         self._wheel = wheel
         self._loop = asyncio.get_running_loop()
@@ -136,10 +144,10 @@ class Lines:
     unreachable = connected
     """No runner answers: the same, since it is `_proceed` that decides what then."""
 
-    def inbox_taken(self, up_to: int) -> None:
-        """A runner has taken what was left up to this id: nobody has to name it any more."""
+    def inbox_taken(self, writes: int) -> None:
+        """A runner has taken what the first so many writes left: nobody has to name it any more."""
         for address, line in list(self._lines.items()):
-            if line.after <= up_to:
+            if line.left_by <= writes:
                 line.after = 0
                 if line.idle:
                     del self._lines[address]
@@ -338,7 +346,7 @@ class Lines:
             for waiting, written in zip(head, writes, strict=True):
                 error = written.exception()
                 if error is None:
-                    line.after = waiting.call.message_id
+                    line.after, line.left_by = waiting.call.message_id, self._writes()
                 if waiting.sent.done():
                     continue
                 if error is None:

@@ -51,7 +51,6 @@ class MessageOutcome(msgspec.Struct, frozen=True, array_like=True):
     method: str
     kind: int
     outcome: bytes | None
-    key: str | None = None
 
 
 class AskTimer(msgspec.Struct, frozen=True, array_like=True):

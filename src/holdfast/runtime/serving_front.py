@@ -126,4 +126,4 @@ class Outcomes:
         done = await self._reader.done(message_id)
         if done is None:
             return None
-        return MessageOutcome(done.entity_type, done.method, done.kind, done.outcome, done.key)
+        return MessageOutcome(done.entity_type, done.method, done.kind, done.outcome)

@@ -23,7 +23,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def hosting(store: str) -> Hosting:
     """Hosts the declarations of a module: `async with hosting(module) as (app, t)`."""
+    return hosting_on(store)
 
+
+@pytest.fixture
+def hosting_sql(tmp_path: Path) -> Hosting:
+    """The same, on stores that have SQL."""
+    return hosting_on(f"sqlite:///{tmp_path}/store.db")
+
+
+def hosting_on(store: str) -> Hosting:
     @asynccontextmanager
     async def host(
         module: Module, *, settings: Settings | None = None, **options: Any

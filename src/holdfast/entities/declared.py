@@ -30,9 +30,7 @@ _decode = msgspec.msgpack.Decoder(DeclaredError).decode
 
 def rebuilt(handler: Handler, error: Exception) -> Exception:
     """The error as the caller gets it."""
-    name = next((kind.__name__ for kind in type(error).__mro__ if handler.errors.get(kind.__name__) is kind), None)
-    if name is None:  # declared by the engine itself, which needs no copy
-        return error
+    name = next(kind.__name__ for kind in type(error).__mro__ if handler.errors.get(kind.__name__) is kind)
     try:
         return decode_declared(handler, _encode(DeclaredError(name, list(error.args))))
     except (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError):

@@ -12,11 +12,11 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 
-from holdfast.errors import HoldfastError, MalformedMessage, RunnerUnavailable
+from holdfast.errors import HoldfastError, MalformedMessage, PersistenceError, RunnerUnavailable
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
 from holdfast.model.ids import SECOND_US
-from holdfast.model.message import MessageRow
+from holdfast.model.message import Consume, MessageRow
 
 from .due import DueQueue
 from .durable import DurableRules, DurableTurn, outcome_of
@@ -121,8 +121,23 @@ class Delivery:
             [turn.row],
             len(turn.row.payload),
             turn.stored_now,
-            lambda error: self.refuse(turn, surely_not_written(error)),
+            lambda error: self._not_stored(turn, surely_not_written(error)),
         )
+
+    def _not_stored(self, turn: DurableTurn, error: PersistenceError) -> None:
+        if error.executed == "unknown" and not self._manager.draining:
+            self._tasks.start(self._look_up(turn, error), name=f"look up {turn.row.id}")
+        else:
+            self.refuse(turn, error)
+
+    async def _look_up(self, turn: DurableTurn, error: PersistenceError) -> None:
+        """Whether the message is stored, which the store could not say when it was written."""
+        if await self._reader.by_id(turn.row.id) is None:
+            self.refuse(turn, error)
+        elif await self._reader.done(turn.row.id) is not None:  # it has ended meanwhile, taking itself for not stored
+            await self._committer.written([Consume(turn.row.id)])
+        else:
+            turn.stored_now()
 
     def hold(self, turn: DurableTurn) -> None:
         activation = turn.activation
@@ -148,9 +163,10 @@ class Delivery:
             self._finished(turn)
 
     def not_written(self, turn: DurableTurn, error: BaseException) -> None:
+        unsure = isinstance(error, PersistenceError) and error.executed == "unknown"
         if turn.stored and self._manager.draining:
             self._dismiss(turn)
-        elif turn.stored:
+        elif (turn.stored or unsure) and not self._manager.draining:
             self._tasks.start(self._check_again(turn, error), name=f"check {turn.row.id}")
         else:
             self.refuse(turn, surely_not_written(error))
@@ -277,9 +293,18 @@ class Delivery:
         if done is not None:
             turn.ending, turn.outcome = outcome_of(turn.handler, done)
             self._finished(turn)
-        elif await self._reader.by_id(turn.row.id) is None:  # a cancelled timer
-            self._dismiss(turn)
+        elif (stored := await self._reader.by_id(turn.row.id)) is None:
+            if turn.stored:  # a cancelled timer
+                self._dismiss(turn)
+            else:
+                self.refuse(turn, surely_not_written(error))
             self._let_go(turn.activation)
+        elif stored.deliveries > turn.row.deliveries or not turn.stored:  # what the last try wrote is there
+            self._dismiss(turn)
+            for listener in turn.listeners:
+                self._inflight.await_message(stored.id, listener)
+            self._let_go(turn.activation)
+            self.deliver_later(stored)
         else:
             turn.activation = self._manager.activation(turn.row.address)
             turn.fail(error)

@@ -101,7 +101,8 @@ class DueQueue:
 
     def _fire(self) -> None:
         self._timer = None
-        now, due = self._clock.now_us(), []
+        now = self._clock.now_us()
+        due: list[MessageRow] = []
         while self._heap and self._heap[0][0] <= now:
             row = self._rows.pop(heapq.heappop(self._heap)[1], None)
             if row is not None:

@@ -34,6 +34,7 @@ from .units import RowsItem
 
 ERROR_CHARS_MAX = 2000
 
+
 class Listener(Protocol):
     """Who waits for a durable message; each method is called at most once."""
 

@@ -48,7 +48,7 @@ class Accepted:
     def refused(self, error: BaseException) -> None:
         _fail(self.future, error)
 
-    def done(self, _ending: Ending, _outcome: Any) -> None:
+    def done(self, ending: Ending, outcome: Any) -> None:
         self.stored()
 
 
@@ -88,7 +88,7 @@ class LocalDoor:
         self._runner = runner
         self._admission = admission
         self._delivery = delivery
-        self._streams = Streams(around, manager=manager, invoke=self.invoke)
+        self._streams = Streams(around, invoke=self.invoke)
         self._turnstile = Turnstile(around.loop)
         self._wheel = around.wheel
         self._ids = around.ids
@@ -214,7 +214,10 @@ class LocalDoor:
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
     ) -> HandlerTurn:
         """Runs a turn through the mailbox to its settled end. Raises its failure; a declared error is an ending."""
-        turn = self._queue(address, handler, arguments, current_turn.get(), timeout)
+        caller = current_turn.get()
+        if caller is not None:
+            refuse_circle(caller, address)
+        turn = self._queue(address, handler, arguments, caller, timeout)
         if not turn.settled:
             await self._outcome(turn, timeout)
         if turn.ending is Ending.FAILURE:

@@ -93,7 +93,8 @@ class EntityManager:
         """Starts the turn in a burst, or lets it wait."""
         activation = turn.activation
         turn.queued_at = perf_counter()
-        if activation.instance is not None and not activation.waiting and activation.admits(turn.handler):
+        free = activation.instance is not None and not activation.waiting and not activation.dropped
+        if free and activation.admits(turn.handler):
             activation.hold(turn.handler)
             self._bursts.add(turn)
             return
@@ -107,7 +108,8 @@ class EntityManager:
     def advance(self, activation: Activation) -> None:
         """Starts what may start of an activation's mailbox."""
         if activation.dropped:
-            self._replace(activation)
+            if activation.holders == 0:
+                self._replace(activation)
             return
         waiting = activation.waiting
         while waiting:
@@ -133,13 +135,17 @@ class EntityManager:
             self.advance(activation)
 
     def commit_failed(self, activation: Activation, turns: list[HandlerTurn], error: BaseException) -> None:
-        """Nothing of these turns was written: drops the instance and runs the innocent again, one by one."""
+        """Nothing of these turns was written: drops the instance and runs the innocent again, one by one.
+
+        Where the store can't say whether it was, nothing is run again.
+        """
         failure = surely_not_written(error)
         if isinstance(activation.open, EntityUnit):
             turns = turns + activation.open.turns
             activation.open.void()
             activation.open = None
-        again = [turn for turn in turns if len(turns) > 1 and turn.repeatable]
+        known = failure.executed != "unknown"
+        again = [turn for turn in turns if len(turns) > 1 and known and turn.repeatable]
         self._drop(activation)
         for turn in turns:
             if turn not in again:
@@ -154,6 +160,15 @@ class EntityManager:
             activation.known = None
         if activation.holders == 0:
             self._replace(activation)
+
+    def ran_in_vain(self, turn: HandlerTurn) -> None:
+        """The turn ran on a state that was never written: it is run again, on what the store holds."""
+        activation = turn.activation
+        if turn.repeatable:
+            turn.renew(activation)
+            activation.waiting = deque([turn, *(activation.waiting or ())])
+        else:
+            turn.commit_failed(PersistenceError(f"an earlier commit of {activation.address} failed"))
 
     async def settled(self, activation: Activation) -> None:
         """Returns once no unit of this activation is on its way. Raises PersistenceError where one failed."""
@@ -183,7 +198,8 @@ class EntityManager:
 
     def _drop(self, activation: Activation) -> None:
         activation.dropped = True
-        self.release(activation, "failed")
+        if activation.holders == 0:  # else the last handler that runs on it lets it go
+            self.release(activation, "failed")
 
     def _replace(self, activation: Activation) -> None:
         """Hands what waits in front of a dropped activation to a fresh one."""
@@ -241,7 +257,7 @@ class EntityManager:
     async def _instance(self, activation: Activation) -> Entity[Any]:
         entity_type = activation.hosted.type
         instance: Entity[Any] = entity_type.cls.__new__(entity_type.cls)
-        instance._host = activation
+        object.__setattr__(instance, "_host", activation)
         if entity_type.state_codec is not None and entity_type.initial is not None:
             stored = await self._reader.state(activation.address)
             if stored is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,7 +42,7 @@ class HandlerReach:
         return self._around.link.door.cancel_timer(address, name)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    async def transaction(self) -> AsyncGenerator[Transaction]:
         turn = current_turn.get()
         if not isinstance(turn, HandlerTurn):
             raise UsageError("self.transaction() belongs to a running handler")

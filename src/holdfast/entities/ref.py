@@ -148,10 +148,13 @@ class StreamBound(_Target, Generic[P, R]):
 def bound(link: Link, address: Address, handler: Handler) -> Any:
     """The typed client of one message."""
     if handler.options.stream:
-        return StreamBound(link, address, handler)
+        stream: StreamBound[..., Any] = StreamBound(link, address, handler)
+        return stream
     if handler.options.durable:
-        return DurableBound(link, address, handler)
-    return Bound(link, address, handler)
+        durable: DurableBound[..., Any] = DurableBound(link, address, handler)
+        return durable
+    volatile: Bound[..., Any] = Bound(link, address, handler)
+    return volatile
 
 
 class Ref:

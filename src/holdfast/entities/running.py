@@ -183,12 +183,13 @@ class TurnRunner:
             turn.activation.suspended -= 1
 
     async def _in_thread(self, turn: HandlerTurn) -> Any:
-        activation, function = turn.activation, turn.handler.function
-        context = copy_context()
+        activation, function, context = turn.activation, turn.handler.function, copy_context()
+
+        def call(instance: Any) -> Any:
+            return function(instance, *turn.arguments)
+
         try:
-            return await self._threads.run(
-                context.run, _step, turn, lambda instance: function(instance, *turn.arguments), activation.instance
-            )
+            return await self._threads.run(context.run, _step, turn, call, activation.instance)
         except asyncio.CancelledError:
             # The thread can't be stopped and still holds the instance: nobody else may use that one again.
             activation.dropped = True
@@ -237,7 +238,8 @@ class TurnRunner:
         turn.conclude()
         turn.handler_seconds = seconds = perf_counter() - turn.started_at
         turn.handler.observe(seconds)
-        if turn.rows is None and turn.encoded is None and activation.open is None and activation.flying is None:
+        traceless = turn.rows is None and turn.encoded is None and not activation.dropped
+        if traceless and activation.open is None and activation.flying is None:
             turn.settle()
         else:
             self._committer.join(turn)

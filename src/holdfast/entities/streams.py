@@ -1,8 +1,9 @@
 """Streams: a handler that yields.
 
 A readonly stream is pulled: each element is a readonly turn of its own, so the entity serves others between elements.
-An exclusive stream is one turn from its first element to its last; its elements wait in a channel of one, so the
-handler never runs ahead of its consumer. It commits when it ends or its consumer stops.
+An exclusive stream is one turn from its first element to its last; each element waits until it is taken, so the
+handler is never further ahead of its consumer than one. It commits when it ends or its consumer stops; a consumer that
+is cancelled, or out of patience, cancels it.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, cast
 
-from holdfast.errors import PersistenceError
+from holdfast.errors import HoldfastError, PersistenceError, SendTimeout
 from holdfast.metrics import error_tag
 from holdfast.model.address import Address
 
 from .handler import Handler
-from .manager import EntityManager
 from .surroundings import Surroundings
-from .turns import Activation, Ending, HandlerTurn
+from .turns import Activation, HandlerTurn
 
-
-class StreamEnded(Exception):
-    """The generator has no more elements."""
+END: Final = object()
+"""Taken in place of an element: there are no more."""
 
 
 class Invoke(Protocol):
@@ -40,8 +39,8 @@ class Invoke(Protocol):
 class Streams:
     """Opens streams on this runner's entities."""
 
-    def __init__(self, around: Surroundings, *, manager: EntityManager, invoke: Invoke) -> None:
-        self._manager = manager
+    def __init__(self, around: Surroundings, *, invoke: Invoke) -> None:
+        self._wheel = around.wheel
         self._invoke = invoke
         self._metrics = around.metrics
         self._loop = around.loop
@@ -80,7 +79,7 @@ class Streams:
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
     ) -> AsyncGenerator[Any, None]:
         pull = _Pull(handler, arguments)
-        step = _variant(handler, pull.step, readonly=True, errors=(StreamEnded,))
+        step = _variant(handler, pull.step, readonly=True)
         activation: Activation | None = None
         try:
             while True:
@@ -90,27 +89,51 @@ class Streams:
                     activation.streams += 1
                 elif turn.activation is not activation:
                     raise PersistenceError(f"{address} left memory while its stream was read")
-                if turn.ending is Ending.DECLARED:
+                if turn.outcome is END:
                     return
                 yield turn.outcome
         finally:
             if activation is not None:
                 activation.streams -= 1
-            await pull.close()
+            if pull.unfinished:
+                await self._finish(address, handler, pull, timeout)
+
+    async def _finish(self, address: Address, handler: Handler, pull: _Pull, timeout: float) -> None:
+        """Lets the generator clean up, in a turn of its own where that can be had."""
+        try:
+            await self._invoke(address, _variant(handler, pull.close, readonly=True), (), timeout)
+        except HoldfastError:
+            await pull.close(None)
 
     async def _exclusive(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
     ) -> AsyncGenerator[Any, None]:
-        channel = _Channel(self._loop, handler.signature.result.cross)
-        pump = _variant(handler, channel.pump(handler, arguments), readonly=False, errors=())
+        channel = _Channel(self._loop, handler, arguments)
+        pump = _variant(handler, channel.pump, readonly=False)
         ran = asyncio.ensure_future(self._invoke(address, pump, (), self._duration_max_s))
-        ran.add_done_callback(channel.ended)
+        ran.add_done_callback(channel.over)
         try:
-            while (element := await channel.take(timeout)) is not channel.END:
+            while (element := await self._take(channel, handler, timeout)) is not END:
                 yield element
-        finally:
-            channel.stop()
             await ran
+        except GeneratorExit:
+            channel.stop()
+            await asyncio.wait({ran}, timeout=timeout)
+            raise
+        finally:
+            if not ran.done():
+                ran.cancel()
+            await asyncio.wait({ran})
+            if not ran.cancelled():
+                ran.exception()  # raised above, or of no interest to a consumer that has stopped
+
+    async def _take(self, channel: _Channel, handler: Handler, timeout: float) -> Any:
+        late = SendTimeout(f"{handler.signature.name} gave no element within {timeout:g} s", executed="no")
+        deadline = self._wheel.after(timeout, lambda: channel.fail(late))
+        try:
+            return await channel.take()
+        finally:
+            deadline.cancel()
 
 
 class _Pull:
@@ -120,86 +143,107 @@ class _Pull:
         self._handler = handler
         self._arguments = arguments
         self._generator: Any = None
+        self._over = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it waits at a yield. One that is being cancelled just now ends by itself."""
+        return self._generator is not None and not self._over and not self._generator.ag_running
 
     async def step(self, instance: Any) -> Any:
         if self._generator is None:
             self._generator = self._handler.function(instance, *self._arguments)
         try:
-            return await self._generator.__anext__()
+            return self._handler.signature.result.cross(await self._generator.__anext__())
         except StopAsyncIteration:
-            raise StreamEnded from None
+            self._over = True
+            return END
 
-    async def close(self) -> None:
-        if self._generator is not None:
-            await self._generator.aclose()
+    async def close(self, _instance: Any) -> None:
+        await self._generator.aclose()
 
 
 class _Channel:
     """Hands elements from the handler to the consumer, one at a time."""
 
-    END = object()
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, cross: Callable[[Any], Any]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, handler: Handler, arguments: tuple[Any, ...]) -> None:
         self._loop = loop
-        self._cross = cross
-        self._elements: asyncio.Queue[Any] = asyncio.Queue(1)
-        self._stopped = asyncio.Event()
-        self._failure: BaseException | None = None
+        self._handler = handler
+        self._arguments = arguments
+        self._elements: list[Any] = []
+        self._offered: asyncio.Future[None] | None = None
+        self._wanted: asyncio.Future[None] | None = None
+        self._stopped = self._over = False
 
-    def pump(self, handler: Handler, arguments: tuple[Any, ...]) -> Callable[[Any], Awaitable[None]]:
-        async def run(instance: Any) -> None:
-            generator = handler.function(instance, *arguments)
+    async def pump(self, instance: Any) -> None:
+        """The handler's turn."""
+        cross = self._handler.signature.result.cross
+        async with aclosing(self._handler.function(instance, *self._arguments)) as elements:
+            async for element in elements:
+                if not await self._taken(cross(element)):
+                    return
+
+    async def take(self) -> Any:
+        """The next element, or END. Raises what `fail` was given."""
+        if not self._elements and not self._over:
+            self._wanted = self._loop.create_future()
             try:
-                async for element in generator:
-                    if not await self._put(self._cross(element)):
-                        break
+                await self._wanted
             finally:
-                await generator.aclose()
+                self._wanted = None
+        if not self._elements:
+            return END
+        _wake(self._offered)
+        return self._elements.pop()
 
-        return run
-
-    async def take(self, timeout: float) -> Any:
-        async with asyncio.timeout(timeout):
-            element = await self._elements.get()
-        if element is self.END and self._failure is not None:
-            raise self._failure
-        return element
+    def fail(self, error: Exception) -> None:
+        """The consumer waits no longer."""
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_exception(error)
 
     def stop(self) -> None:
         """The consumer wants no more."""
-        self._stopped.set()
+        self._stopped = True
+        _wake(self._offered)
 
-    def ended(self, ran: asyncio.Future[Any]) -> None:
-        """The handler's turn is settled; what it put before is still to be taken."""
-        if ran.cancelled():
-            self._failure = asyncio.CancelledError()
-        else:
-            self._failure = ran.exception()
-        task = self._loop.create_task(self._elements.put(self.END))
-        self._stopped_task = task
-        if self._stopped.is_set():
-            task.cancel()
+    def over(self, _ran: asyncio.Future[Any]) -> None:
+        """The handler's turn is settled; what it offered before can still be taken."""
+        self._over = True
+        _wake(self._wanted)
 
-    async def _put(self, element: Any) -> bool:
-        """False when the consumer has stopped."""
-        put = asyncio.ensure_future(self._elements.put(element))
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        try:
-            await asyncio.wait({put, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return put.done() and not self._stopped.is_set()
-        finally:
-            put.cancel()
-            stopped.cancel()
+    async def _taken(self, element: Any) -> bool:
+        """Offers an element until it is taken; False when the consumer has stopped."""
+        if not self._stopped:
+            self._elements.append(element)
+            _wake(self._wanted)
+            self._offered = self._loop.create_future()
+            await self._offered
+        return not self._stopped
 
 
-def _variant(
-    handler: Handler, function: Callable[[Any], Any], *, readonly: bool, errors: tuple[type[Exception], ...]
-) -> Handler:
-    """The handler's name and codec around another function without arguments."""
+def _wake(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)
+
+
+class _AsIs:
+    """In place of a handler's signature: what the functions here return has crossed its codec already."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.result = self
+
+    def cross(self, value: Any) -> Any:
+        return value
+
+
+def _variant(handler: Handler, function: Callable[[Any], Any], *, readonly: bool) -> Handler:
+    """The handler's name around another function without arguments."""
     variant = copy.copy(handler)
     variant.function = function
+    variant.signature = cast(Any, _AsIs(handler.signature.name))
+    variant.passing = frozenset()
     variant.is_async = True
     variant.readonly, variant.writes = readonly, not readonly
-    variant.options = dataclasses.replace(handler.options, errors=errors, executor="loop")
-    variant.errors = {error.__name__: error for error in errors}
+    variant.options = dataclasses.replace(handler.options, errors=(), executor="loop")
     return variant

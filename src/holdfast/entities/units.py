@@ -20,7 +20,7 @@ from holdfast.model.unit import Row, Unit
 from holdfast.ports.commits import CommitItem
 
 from .surroundings import Surroundings
-from .turns import Activation, HandlerTurn
+from .turns import Activation, Ending, HandlerTurn
 
 logger = logging.getLogger("holdfast.entities")
 
@@ -30,6 +30,10 @@ class Freed(Protocol):
 
     def commit_known(self, activation: Activation) -> None:
         """The activation may start turns again."""
+        ...
+
+    def ran_in_vain(self, turn: HandlerTurn) -> None:
+        """The turn ran on an activation that has been dropped."""
         ...
 
     def commit_failed(self, activation: Activation, turns: list[HandlerTurn], error: BaseException) -> None:
@@ -169,6 +173,9 @@ class Committer:
     def join(self, turn: HandlerTurn) -> None:
         """The turn has ended; its effects, or at least its reply, wait for a commit."""
         activation = turn.activation
+        if activation.dropped and turn.ending is not Ending.FAILURE:
+            self._freed.ran_in_vain(turn)
+            return
         unit = activation.open
         if not isinstance(unit, EntityUnit):
             unit = EntityUnit(activation, self._freed, self._unit_messages_max)

@@ -23,7 +23,7 @@ from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
 from holdfast.entities.letters import DeadMessage
 from holdfast.entities.surroundings import Surroundings as EntitySurroundings
-from holdfast.errors import Conflict, FencedOut, PersistenceError
+from holdfast.errors import FencedOut, PersistenceError
 from holdfast.jobs.definition import Job
 from holdfast.jobs.door import JobDoor
 from holdfast.jobs.engine import JobEngine
@@ -293,4 +293,6 @@ class Runner:
 
 def _splits(error: BaseException) -> bool:
     """Whether some unit of the batch is to blame, so that the others may pass without it."""
-    return isinstance(error, Conflict) or (isinstance(error, PersistenceError) and not isinstance(error, FencedOut))
+    if isinstance(error, FencedOut) or not isinstance(error, PersistenceError):
+        return False
+    return error.executed != "unknown"  # then all of it may be written

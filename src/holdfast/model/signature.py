@@ -163,10 +163,10 @@ class Signature:
 
     def _decode_shorter(self, payload: bytes, error: Exception) -> tuple[Any, ...]:
         try:
-            raw = msgspec.msgpack.decode(payload)
+            raw = msgspec.msgpack.decode(payload, type=list[Any])
         except (ValueError, RecursionError):
-            raw = None
-        if not isinstance(raw, list) or len(raw) >= len(self._names):
+            raise MalformedMessage(f"{self.name}(): {self._explain(error)}") from error
+        if len(raw) >= len(self._names):
             raise MalformedMessage(f"{self.name}(): {self._explain(error)}") from error
         filled = self._bind_slow((), dict(zip(self._names, raw, strict=False)))
         try:
@@ -218,11 +218,11 @@ def resolve_hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 def _surrounding_locals() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     for _ in range(_FRAMES_SEARCHED):
-        found = {**frame.f_locals, **found}
-        if frame.f_back is None:
+        if frame is None:
             break
+        found = {**frame.f_locals, **found}
         frame = frame.f_back
     return found
 
@@ -235,7 +235,8 @@ def _passing_types(hint: Any) -> frozenset[type]:
     if isinstance(hint, type) and hint in SCALARS:
         return frozenset({hint})
     if get_origin(hint) in (typing.Union, types.UnionType):
-        return frozenset().union(*(_passing_types(part) for part in get_args(hint)))
+        none: frozenset[type] = frozenset()
+        return none.union(*(_passing_types(part) for part in get_args(hint)))
     return frozenset()
 
 
@@ -269,8 +270,8 @@ def _first_foreign(info: Any, seen: set[int]) -> type | None:
 def _parts(info: Any) -> list[Any]:
     parts: list[Any] = []
     for field in getattr(info, "__struct_fields__", ()):
-        value = getattr(info, field)
-        candidates = value if isinstance(value, tuple) else (value,)
+        value: Any = getattr(info, field)
+        candidates: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
         for candidate in candidates:
             if isinstance(candidate, msgspec.inspect.Field):
                 parts.append(candidate.type)

@@ -7,6 +7,7 @@ refused, because names are how stored messages and jobs find their code.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from holdfast.entities.entity import Entity
@@ -56,9 +57,8 @@ class Declarations:
         """
         if classes:
             (cls,) = classes
-            return self._declare_entity(cls, EntityOptions())
-        chosen = EntityOptions(**options)
-        return lambda decorated: self._declare_entity(decorated, chosen)
+            return self._declare_entity(cls, options=EntityOptions())
+        return partial(self._declare_entity, options=EntityOptions(**options))
 
     @overload
     def job(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Job[P, R]: ...
@@ -80,8 +80,8 @@ class Declarations:
         """Declares a job type; the options are those of `holdfast.jobs.definition.declare_job`."""
         if functions:
             (fn,) = functions
-            return self._declare_job(fn, {})
-        return lambda decorated: self._declare_job(decorated, options)
+            return self._declare_job(fn)
+        return partial(self._declare_job, **options)
 
     def include(self, other: Declarations) -> None:
         """Takes in what another collection declared. Raises ConfigurationError for a name declared twice."""
@@ -90,13 +90,13 @@ class Declarations:
         for job in other.job_types.values():
             self._add_job(job)
 
-    def _declare_entity(self, cls: Any, options: EntityOptions) -> type[Any]:
-        if not (isinstance(cls, type) and issubclass(cls, Entity)):
+    def _declare_entity(self, cls: type[Any], /, options: EntityOptions) -> type[Any]:
+        if Entity not in getattr(cls, "__mro__", ()):
             raise ConfigurationError(f"{cls!r} is no entity class: derive it from holdfast.Entity")
         self._add_entity(EntityType(cls, options))
         return cls
 
-    def _declare_job(self, fn: Callable[..., Any], options: dict[str, Any]) -> Job[..., Any]:
+    def _declare_job(self, fn: Callable[..., Any], /, **options: Any) -> Job[..., Any]:
         job = declare_job(fn, **options)
         self._add_job(job)
         return job

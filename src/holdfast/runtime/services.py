@@ -118,7 +118,8 @@ class JobService:
     async def wait(self, job: Any, *, timeout: float | None = None) -> Any:
         """What the job returned. Raises JobNotFound, JobDead, JobCancelled; TimeoutError after `timeout` seconds."""
         if isinstance(job, JobHandle):
-            return await job.result(timeout=timeout)
+            handle: JobHandle[Any] = job
+            return await handle.result(timeout=timeout)
         return (await self._door().wait(job, timeout=timeout)).unwrap(None)
 
     async def cancel(self, job: JobHandle[Any] | JobId, /) -> CancelOutcome:

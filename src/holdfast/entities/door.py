@@ -86,19 +86,19 @@ class ClosedDoor:
     def __init__(self, app: str) -> None:
         self._app = app
 
-    def call(self, *_: Any) -> Coroutine[Any, Any, Any]:
+    def call(self, *_: Any, **__: Any) -> Coroutine[Any, Any, Any]:
         raise self._not_started()
 
-    def call_durable(self, *_: Any) -> Coroutine[Any, Any, Any]:
+    def call_durable(self, *_: Any, **__: Any) -> Coroutine[Any, Any, Any]:
         raise self._not_started()
 
-    def send(self, *_: Any) -> Coroutine[Any, Any, Receipt[Any]]:
+    def send(self, *_: Any, **__: Any) -> Coroutine[Any, Any, Receipt[Any]]:
         raise self._not_started()
 
-    def stream(self, *_: Any) -> AsyncIterator[Any]:
+    def stream(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
         raise self._not_started()
 
-    def cancel_timer(self, *_: Any) -> Coroutine[Any, Any, bool]:
+    def cancel_timer(self, *_: Any, **__: Any) -> Coroutine[Any, Any, bool]:
         raise self._not_started()
 
     def _not_started(self) -> NotStarted:

@@ -8,11 +8,10 @@ scalars of the declared type pass as they are: encoding would give them back unc
 from __future__ import annotations
 
 import inspect
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 import msgspec
 
@@ -271,7 +270,7 @@ def _parts(info: Any) -> list[Any]:
     parts: list[Any] = []
     for field in getattr(info, "__struct_fields__", ()):
         value: Any = getattr(info, field)
-        candidates: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+        candidates = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
         for candidate in candidates:
             if isinstance(candidate, msgspec.inspect.Field):
                 parts.append(candidate.type)

@@ -34,7 +34,7 @@ class CartState:
 app = App("shop", settings=Settings(entities=EntitySettings(crashes_max=100)))  # the tests kill it faster than it works
 
 
-@app.entity
+@app.entity(mailbox=100_000)
 class Cart(Entity[CartState]):
     def __init__(self) -> None:
         self.interrupted = 0

@@ -19,10 +19,10 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import uvloop
+from report import Report, arguments
+
 from holdfast import App, Entity, message
 from holdfast.cli.collector import settle_for_running
-
-from report import Report, arguments
 
 CALLS = 20_000
 IN_FLIGHT = 64

@@ -11,11 +11,11 @@ import tempfile
 import tracemalloc
 
 import uvloop
-from holdfast import App
-
 from report import Report, arguments
 from saved_state import Account
 from volatile import Counter
+
+from holdfast import App
 
 ENTITIES = 10_000
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 import uvloop
-
 from report import Report, arguments
 from saved_state import Account
 from saved_state import app as durable_app

@@ -10,6 +10,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,8 @@ def machine() -> dict[str, object]:
 
 def _cpu_model() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or "unknown"
 
@@ -84,7 +85,9 @@ def arguments(doc: str | None, *, runs: int = 5) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=runs, help=f"measured runs, after one warm-up (default {runs})")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--store-dir", default=None, help="where temporary stores are made (default: a temporary folder)")
+    parser.add_argument(
+        "--store-dir", default=None, help="where temporary stores are made (default: a temporary folder)"
+    )
     parsed = parser.parse_args(sys.argv[1:])
     if parsed.runs < 1:
         parser.error("--runs is at least 1")

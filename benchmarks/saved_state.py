@@ -16,9 +16,9 @@ from pathlib import Path
 
 import apsw
 import uvloop
-from holdfast import App, Entity, message
-
 from report import Report, arguments
+
+from holdfast import App, Entity, message
 
 CALLS = 20_000
 IN_FLIGHT = 64
@@ -48,8 +48,14 @@ class Account(Entity[Total]):
 async def main() -> None:
     options = arguments(__doc__, runs=3)
     report = Report("messages that change saved state, SQLite FULL, 64 in flight, callers in the runner's process")
-    names = ("bare apsw, 1 row a commit", "bare apsw, 64 rows a commit", "volatile, 1,000 entities", "volatile, one entity",
-             "durable, 1,000 entities", "durable, one entity")  # fmt: skip
+    names = (
+        "bare apsw, 1 row a commit",
+        "bare apsw, 64 rows a commit",
+        "volatile, 1,000 entities",
+        "volatile, one entity",
+        "durable, 1,000 entities",
+        "durable, one entity",
+    )
     runs: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(dir=options.store_dir) as folder:
         async with app.runner(store=f"sqlite:///{folder}/bench.db"):
@@ -66,7 +72,12 @@ async def main() -> None:
                 if run:
                     for name, figure in zip(names, measured, strict=True):
                         runs[name].append(figure)
-    bounds = {names[2]: (20_000, 40_000), names[3]: (8_000, 20_000), names[4]: (20_000, 35_000), names[5]: (8_000, 20_000)}
+    bounds = {
+        names[2]: (20_000, 40_000),
+        names[3]: (8_000, 20_000),
+        names[4]: (20_000, 35_000),
+        names[5]: (8_000, 20_000),
+    }
     for name in names:
         must, aim = bounds.get(name, (None, None))
         report.add(name, "/s", runs[name], must=must, aim=aim)

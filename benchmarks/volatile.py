@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
-from holdfast import App, Entity, message
-
 from report import Report, arguments
+
+from holdfast import App, Entity, message
 
 CALLS = 100_000
 IN_FLIGHT = 64

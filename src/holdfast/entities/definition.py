@@ -151,18 +151,20 @@ def message(fn: Any = None, /, **options: Any) -> Any:
     not to be the contract.
     """
     if fn is not None:
-        return Message(fn, HandlerOptions())
+        volatile: Message[..., Any] = Message(fn, HandlerOptions())
+        return volatile
     chosen = HandlerOptions(**options)
     if chosen.durable and chosen.readonly:
         raise ConfigurationError("a durable message writes (its own consumption): it can't be readonly")
     if chosen.executor not in typing.get_args(Executor):
         raise ConfigurationError(f"executor is one of {typing.get_args(Executor)}, not {chosen.executor!r}")
-    kind: type[Declared] = DurableMessage if chosen.durable else Message
 
     def declare(function: Callable[..., Any]) -> Declared:
+        made: DurableMessage[..., Any] | Message[..., Any]
+        made = DurableMessage(function, chosen) if chosen.durable else Message(function, chosen)
         if chosen.executor == "thread" and inspect.iscoroutinefunction(function):
             raise ConfigurationError(f"{function.__qualname__}: only a sync handler (`def`) can run in a thread")
-        return kind(function, chosen)
+        return made
 
     return declare
 
@@ -177,7 +179,9 @@ def stream(fn: Any = None, /, **options: Any) -> Any:
     It is readonly and does not hold the entity between elements; with `exclusive=True` it holds the turn, may
     change the state, and commits it when it ends or its consumer stops.
     """
-    if fn is not None:
-        return StreamMessage(fn, HandlerOptions(stream=True))
     chosen = HandlerOptions(stream=True, **options)
-    return lambda function: StreamMessage(function, chosen)
+
+    def declare(function: Callable[..., Any]) -> StreamMessage[..., Any]:
+        return StreamMessage(function, chosen)
+
+    return declare if fn is None else declare(fn)

@@ -11,7 +11,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, cast, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -270,8 +270,7 @@ def _parts(info: Any) -> list[Any]:
     parts: list[Any] = []
     for field in getattr(info, "__struct_fields__", ()):
         value: Any = getattr(info, field)
-        candidates = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
-        for candidate in candidates:
+        for candidate in value if isinstance(value, tuple) else (value,):  # pyright: ignore[reportUnknownVariableType]
             if isinstance(candidate, msgspec.inspect.Field):
                 parts.append(candidate.type)
             elif isinstance(candidate, msgspec.inspect.Type):

@@ -31,7 +31,8 @@ class Membership(MembershipReader, Protocol):
 
         An embedded store admits one runner: rows of earlier incarnations are reaped here, since the caller
         holds the runner lock. Where there were any, they did not leave in order, and a crash is counted for what may
-        have been running: the first due message of each entity, but of messages with crashes already only the first. Raises StoreUnavailable when another process holds it.
+        have been running: the first due message of each entity, but of messages with crashes already only the first.
+        Raises StoreUnavailable when another process holds it.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from holdfast.entities.definition import DurableMessage, Message
 from holdfast.entities.door import DEFAULTS, Receipt
@@ -118,7 +118,7 @@ class JobService:
     async def wait(self, job: Any, *, timeout: float | None = None) -> Any:
         """What the job returned. Raises JobNotFound, JobDead, JobCancelled; TimeoutError after `timeout` seconds."""
         if isinstance(job, JobHandle):
-            return await cast("JobHandle[Any]", job).result(timeout=timeout)
+            return await job.result(timeout=timeout)  # pyright: ignore[reportUnknownVariableType]
         return (await self._door().wait(job, timeout=timeout)).unwrap(None)
 
     async def cancel(self, job: JobHandle[Any] | JobId, /) -> CancelOutcome:

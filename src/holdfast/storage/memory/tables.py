@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from holdfast.errors import Conflict
 from holdfast.model.address import Address
@@ -89,7 +89,7 @@ class Tables:
         copied = Tables()
         for name, table in vars(self).items():
             if isinstance(table, Table):
-                getattr(copied, name).rows.update(cast("Table[Any, Any]", table).rows)
+                getattr(copied, name).rows.update(table.rows)  # pyright: ignore[reportUnknownMemberType]
         copied.shard_counts = dict(self.shard_counts)
         copied.tally = self.tally.copy()
         copied.next_id, copied.next_runner = self.next_id, self.next_runner

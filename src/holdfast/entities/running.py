@@ -396,6 +396,7 @@ def _undeclared(turn: HandlerTurn, raised: Exception) -> HandlerFailed:
     incident = secrets.token_hex(4)
     name = turn.handler.signature.name
     logger.warning("%s failed on %s [%s]", name, turn.activation.address, incident, exc_info=error)
+    turn.activation.hosted.metrics.errors.record(error)
     kind = type(error).__name__
     failed = HandlerFailed(f"{name} raised {kind} [{incident}]", error_type=kind, incident=incident)
     failed.__cause__ = error

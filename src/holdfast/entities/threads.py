@@ -18,6 +18,7 @@ class HandlerThreads:
         self._loop = around.loop
         self._pool: ThreadPoolExecutor | None = None
         workers = around.metrics.workers
+        self._queued = workers.queue_depth.labels(pool="thread")
         self._active = workers.active.labels(pool="thread")
         self._completions = workers.completions.labels(pool="thread")
         self._seconds = workers.duration.labels(pool="thread")
@@ -26,16 +27,28 @@ class HandlerThreads:
         """Calls the function in a thread; cancelling the wait does not stop it."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="holdfast-handler")
-        started = perf_counter()
-        self._active.inc()
-        future = self._loop.run_in_executor(self._pool, lambda: function(*args))
-        future.add_done_callback(lambda _: self._ended(started))
+        began: list[float] = []
+        self._queued.inc()
+        future = self._loop.run_in_executor(self._pool, self._work, began, function, args)
+        future.add_done_callback(lambda _: self._ended(began))
         return future
 
-    def _ended(self, started: float) -> None:
-        self._active.dec()
+    def _work(self, began: list[float], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """In the thread."""
+        self._queued.dec()
+        self._active.inc()
+        began.append(perf_counter())
+        try:
+            return function(*args)
+        finally:
+            self._active.dec()
+
+    def _ended(self, began: list[float]) -> None:
+        if not began:  # cancelled while it waited for a thread
+            self._queued.dec()
+            return
         self._completions.inc()
-        self._seconds.observe(perf_counter() - started)
+        self._seconds.observe(perf_counter() - began[0])
 
     def close(self) -> None:
         """Waits for the threads that still work."""

@@ -97,6 +97,7 @@ class Completion:
         """`over` hears that a job's attempt has ended; `arrived` takes a job's row when it is to run again."""
         self._commits = around.commits
         self._clock = around.clock
+        self._errors = around.metrics.errors
         self._random = around.random
         self._wheel = around.wheel
         self._tasks = tasks
@@ -268,6 +269,8 @@ class Completion:
             case Raised() | TimedOut() | Undecodable() | Unencodable():
                 if type(end) is TimedOut:
                     tally.timed_out()
+                if type(end) is Raised:
+                    self._errors.record(end.error)
                 tally.attempt_failed(attempt.seconds, failure_of(end))
             case Interrupted() | GivenBack():
                 tally.attempt_stopped(attempt.seconds)

@@ -141,9 +141,10 @@ class Delivery:
 
     def hold(self, turn: DurableTurn) -> None:
         activation = turn.activation
-        held = activation.held = activation.held or deque()
-        if turn not in held:
-            held.appendleft(turn)
+        if turn not in (activation.held or ()):
+            activation.hold_first(turn)
+        held = activation.held
+        assert held is not None, "this message at least is held"
         self._manager.mailboxes.enter(activation)
         waiting, activation.waiting = activation.waiting, None
         for other in waiting or ():
@@ -167,6 +168,9 @@ class Delivery:
         if turn.stored and self._manager.draining:
             self._dismiss(turn)
         elif (turn.stored or unsure) and not self._manager.draining:
+            turn.in_doubt = True
+            if turn.keeps_place:
+                self.hold(turn)
             self._tasks.start(self._check_again(turn, error), name=f"check {turn.row.id}")
         else:
             self.refuse(turn, surely_not_written(error))
@@ -263,48 +267,47 @@ class Delivery:
     def _retry(self, turn: DurableTurn) -> None:
         if self._inflight.get(turn.row.id) is not turn or self._manager.draining:
             return
-        old = turn.activation
         try:
             activation = self._manager.activation(turn.row.address)
         except HoldfastError:
             return
         turn.renew(activation)
         turn.due_at = 0
-        self._start(turn)
-        if turn.keeps_place:
-            self._let_go(old, behind=turn)
+        if turn in (activation.held or ()):
+            self._let_go(activation)
+        else:
+            self._start(turn)
 
-    def _let_go(self, activation: Activation, *, behind: DurableTurn | None = None) -> None:
-        """Those that waited behind a message that was to be tried again, up to a suspect whose turn has not come."""
-        held, activation.held = activation.held, None
-        for waiting in held or ():
-            if waiting is behind or not isinstance(waiting, DurableTurn) or waiting.abandoned:
-                continue
-            waiting.activation = self._manager.activation(waiting.row.address)
-            if waiting.activation.held or waiting in self._suspects:
-                self._hold_back(waiting)
-            else:
-                self._start(waiting)
+    def _let_go(self, activation: Activation) -> None:
+        """Starts those held, in order, up to one that still waits: for its next try, its suspicion, or the store."""
+        held = activation.held
+        while held:
+            first = held[0]
+            assert isinstance(first, DurableTurn), "only durable messages are held"
+            here = self._inflight.get(first.row.id) is first and not first.abandoned
+            if here and (first.due_at or first.in_doubt or first in self._suspects):
+                return
+            held.popleft()
+            if here:
+                self._start(first)
+        activation.held = None
 
     async def _check_again(self, turn: DurableTurn, error: BaseException) -> None:
         """A stored message whose commit failed: that try has failed, unless the store says something else."""
         await asyncio.sleep(RETRY_UNWRITTEN_S)
-        done = await self._reader.done(turn.row.id)
+        done, stored = await self._reader.done(turn.row.id), await self._reader.by_id(turn.row.id)
+        turn.in_doubt = False
         if done is not None:
             turn.ending, turn.outcome = outcome_of(turn.handler, done)
             self._finished(turn)
-        elif (stored := await self._reader.by_id(turn.row.id)) is None:
-            if turn.stored:  # a cancelled timer
-                self._dismiss(turn)
-            else:
-                self.refuse(turn, surely_not_written(error))
-            self._let_go(turn.activation)
-        elif stored.deliveries > turn.row.deliveries or not turn.stored:  # what the last try wrote is there
+        elif stored is None and turn.stored:  # a cancelled timer
             self._dismiss(turn)
-            for listener in turn.listeners:
-                self._inflight.await_message(stored.id, listener)
-            self._let_go(turn.activation)
-            self.deliver_later(stored)
+        elif stored is None:
+            self.refuse(turn, surely_not_written(error))
+        elif stored.deliveries > turn.row.deliveries or not turn.stored:  # what the last try wrote is there
+            turn.row = stored
+            turn.stored_now()
+            self._retry(turn)
         else:
             turn.activation = self._manager.activation(turn.row.address)
             turn.fail(error)
@@ -339,6 +342,9 @@ class Delivery:
 
     def _dismiss(self, turn: DurableTurn) -> None:
         self._inflight.remove(turn)
+        held = turn.activation.held
+        if held and held[0] is turn:
+            self._let_go(turn.activation)
         if turn is self._suspect:
             self._suspect = None
             self._try_suspect()
@@ -350,9 +356,6 @@ class Delivery:
         if turn is not None and (turn.due_at or not turn.started_at):
             turn.abandoned = True
             self._dismiss(turn)
-            held = turn.activation.held
-            if held and held[0] is turn:
-                self._let_go(turn.activation)
 
     def _replace_timer(self, row: MessageRow) -> None:
         for earlier in (self.due.named(row), self._inflight.named(row)):

@@ -121,6 +121,7 @@ class DurableTurn(HandlerTurn):
     ) -> None:
         super().__init__(activation, handler, (), None, rules.settings.handler_timeout)
         self.row = row
+        self.keeps_place = handler.options.on_retry == "wait"
         self.stored = stored
         self.listeners: list[Listener] = []
         self.deliveries = row.deliveries
@@ -270,11 +271,6 @@ class DurableTurn(HandlerTurn):
     @property
     def repeatable(self) -> bool:
         return not self.abandoned
-
-    @property
-    def keeps_place(self) -> bool:
-        """Whether later durable messages of its entity wait while it waits to be tried again."""
-        return self.handler.options.on_retry == "wait"
 
     def settle(self) -> None:
         super().settle()

@@ -166,7 +166,10 @@ class EntityManager:
         activation = turn.activation
         if turn.repeatable:
             turn.renew(activation)
-            activation.waiting = deque([turn, *(activation.waiting or ())])
+            if turn.keeps_place and activation.held:
+                activation.hold_first(turn)
+            else:
+                activation.waiting = deque([turn, *(activation.waiting or ())])
         else:
             turn.commit_failed(PersistenceError(f"an earlier commit of {activation.address} failed"))
 

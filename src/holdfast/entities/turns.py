@@ -109,6 +109,14 @@ class Activation:
             return handler.readonly and self.holders > 0 and self.flying is None
         return self.flying is None and (self.open is None or not self.open.full)
 
+    def hold_first(self, turn: HandlerTurn) -> None:
+        """Holds a message that has run before all others, but for those that ran before it."""
+        held = self.held = self.held or deque()
+        place = 0
+        while place < len(held) and held[place].in_doubt:
+            place += 1
+        held.insert(place, turn)
+
     @property
     def queued(self) -> int:
         return (len(self.waiting) if self.waiting else 0) + (len(self.held) if self.held else 0)
@@ -149,6 +157,10 @@ class HandlerTurn:
     task: asyncio.Task[Any] | None = None
     expired = False
     interrupted = False
+    keeps_place = False
+    """Whether those behind it wait where it has to be tried again."""
+    in_doubt = False
+    """Whether its effects were written has yet to be found out."""
     abandoned = False
     alone = False
     queued_at = 0.0

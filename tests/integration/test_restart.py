@@ -59,6 +59,9 @@ class Senders:
         wanted = self.total + count
 
         async def enough() -> bool:
+            for task in self._tasks:
+                if task.done():
+                    await task  # which says why it sends no more
             return self.total >= wanted
 
         await until(enough)

@@ -8,7 +8,7 @@ asked can be cancelled by it as long as it is in its `Conversation`; a durable m
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, assert_never
 
 from holdfast.entities.declared import encode_declared
@@ -38,15 +38,12 @@ class Cancellable(Protocol):
 class Conversation:
     """What one peer has asked and was not answered yet."""
 
-    __slots__ = ("open", "peer", "waiting")
+    __slots__ = ("answer", "peer", "waiting")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.open = True
+        self.answer: Callable[[Outgoing], None] = peer.send
         self.waiting: dict[int, Cancellable] = {}
-
-    def answer(self, envelope: Outgoing) -> None:
-        self.peer.send(envelope)
 
     def refuse(self, correlation: int, error: BaseException) -> None:
         self.peer.send(failure_of(error, correlation=correlation))
@@ -58,7 +55,6 @@ class Conversation:
 
     def lose(self) -> None:
         """The line is gone."""
-        self.open = False
         waiting, self.waiting = self.waiting, {}
         for asked in waiting.values():
             asked.cancel()

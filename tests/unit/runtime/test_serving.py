@@ -1,0 +1,214 @@
+"""What a runner answers to peers that ask for nonsense: an error by its name, and the connection lives."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from holdfast import App, Entity, message, stream
+from holdfast.entities.door import Link
+from holdfast.errors import (
+    CallCircle,
+    HoldfastError,
+    MalformedMessage,
+    RunnerUnavailable,
+    SerializationError,
+)
+from holdfast.kit.clock import SystemClock
+from holdfast.model.address import Address
+from holdfast.model.envelope import RETRY, Call, Request, Result, StreamOpen
+from holdfast.ports.transport import Identity, Incoming, Peer
+from holdfast.runtime import remote
+from holdfast.runtime.node import Node
+from holdfast.runtime.runner import Runner
+from holdfast.runtime.serving_front import Front
+from holdfast.settings import EntitySettings, Settings
+from holdfast.storage.memory.store import CLUSTER_ID, MemoryStore
+from holdfast.transport import MemoryNetwork
+
+ADDRESS = "memory:runner"
+SECOND_US = 1_000_000
+ONE = b"\x91\x01"
+"""The arguments (1,) as they travel."""
+
+app = App("shop", settings=Settings(entities=EntitySettings(payload_bytes_max=1000)))
+
+
+@app.entity
+class Counter(Entity[dict[str, int]]):
+    def initial(self) -> dict[str, int]:
+        return {"value": 0}
+
+    @message
+    async def add(self, by: int) -> int:
+        self.state["value"] += by
+        return self.state["value"]
+
+    @message(durable=True)
+    async def add_durably(self, by: int) -> int:
+        return await self.add(by)
+
+    @stream
+    async def upto(self, count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+
+
+class Silent:
+    """A peer that is never asked."""
+
+    def on_envelopes(self, peer: Peer, batch: Sequence[Incoming]) -> None:
+        raise AssertionError("a runner asks its clients nothing")
+
+    def on_lost(self, peer: Peer) -> None:
+        pass
+
+
+class Served:
+    """A runner that listens on a network in memory, and a peer of it."""
+
+    def __init__(self) -> None:
+        self.network = MemoryNetwork()
+        self.store = MemoryStore(clock=SystemClock())
+        self.front = Front(
+            network=self.network.node("runner"),
+            address=ADDRESS,
+            store=self.store,
+            clock=SystemClock(),
+            settings=app.settings,
+            software="test",
+        )
+
+    async def peer(self) -> Peer:
+        return await self.network.node("client").connect(ADDRESS, identity=Identity(CLUSTER_ID), inbound=Silent())
+
+    @asynccontextmanager
+    async def runs(self) -> AsyncGenerator[None]:
+        async with app.opened(self._open):
+            yield
+
+    async def _open(self, link: Link) -> Node:
+        runner = Runner(
+            store=self.store,
+            entity_types=app.entity_types,
+            job_types=app.job_types,
+            link=link,
+            settings=app.settings,
+            metrics=app.metrics,
+            clock=SystemClock(),
+            rng=random.Random(0),
+            front=self.front,
+        )
+        await runner.start()
+        return runner
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    served = Served()
+    async with served.runs():
+        peer = await served.peer()
+        yield peer
+        assert await payload_of(peer, call()) == b"\x01", "the connection does not live"
+        peer.close()
+        await peer.closed()
+
+
+def call(**changes: Any) -> Call:
+    facts: dict[str, Any] = {
+        "correlation": 0,
+        "entity_type": "Counter",
+        "entity_id": "last",
+        "method": "add",
+        "payload": ONE,
+        "timeout_us": 5 * SECOND_US,
+    }
+    return Call(**(facts | changes))
+
+
+async def payload_of(peer: Peer, asking: Call | Request) -> bytes:
+    reply = await peer.call(asking)
+    assert isinstance(reply, Result), reply
+    return reply.payload
+
+
+NONSENSE: dict[str, tuple[Call, type[HoldfastError], str]] = {
+    "an unknown type": (call(entity_type="Nobody"), MalformedMessage, "Nobody"),
+    "an unknown message": (call(method="nothing"), MalformedMessage, "Counter.nothing"),
+    "a durable message without an id": (call(method="add_durably"), MalformedMessage, "durable"),
+    "a volatile message with an id": (call(message_id=7), MalformedMessage, "not durable"),
+    "a stream as a call": (call(method="upto"), MalformedMessage, "stream"),
+    "too much payload": (call(payload=b"\x00" * 1001), MalformedMessage, "1001 bytes"),
+    "a payload that can't be read": (call(payload=b"\xc1"), MalformedMessage, "add"),
+    "arguments of another type": (call(payload=b"\x91\xa1x"), MalformedMessage, "by"),
+    "durable arguments of another type": (
+        call(method="add_durably", message_id=7, payload=b"\x91\xa1x"),
+        MalformedMessage,
+        "by",
+    ),
+    "no entity id": (call(entity_id=""), MalformedMessage, "entity id"),
+    "no entity id, durably": (call(entity_id="", method="add_durably", message_id=7), MalformedMessage, "entity id"),
+    "a circle": (call(entity_id="c", chain=(Address("Counter", "c"),)), CallCircle, "Counter/c"),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+async def test_nonsense_is_answered_by_a_named_error_and_the_connection_lives(peer: Peer, what: str) -> None:
+    asked, error, text = NONSENSE[what]
+    with pytest.raises(error, match=text):
+        await peer.call(asked)
+
+
+async def test_an_unknown_service_is_answered_by_a_named_error(peer: Peer) -> None:
+    with pytest.raises(MalformedMessage, match="no service 'tea'"):
+        await peer.call(Request(0, "tea", b"", SECOND_US))
+
+
+@pytest.mark.parametrize(
+    "service", [remote.SUBMIT_JOBS, remote.JOB_STATUS, remote.BROADCAST, remote.MESSAGE_OUTCOME, remote.ALLOCATE_IDS]
+)
+async def test_a_question_that_cant_be_read_is_answered_by_a_named_error(peer: Peer, service: str) -> None:
+    with pytest.raises(SerializationError):
+        await peer.call(Request(0, service, b"\xc1", SECOND_US))
+
+
+async def test_a_call_as_a_stream_is_answered_by_a_named_error(peer: Peer) -> None:
+    with pytest.raises(MalformedMessage, match="stream"):
+        await anext(peer.stream(StreamOpen(0, "Counter", "c", "add", ONE, 4)))
+
+
+async def test_a_retried_id_is_handled_once_and_answered_again(peer: Peer) -> None:
+    first = call(method="add_durably", entity_id="once", message_id=2**40)
+    again = call(method="add_durably", entity_id="once", message_id=2**40, flags=RETRY)
+    assert await payload_of(peer, first) == await payload_of(peer, again) == b"\x01"
+
+
+async def test_before_it_serves_a_runner_refuses_as_not_executed() -> None:
+    served = Served()
+    await served.front.listen()
+    peer = await served.peer()
+    with pytest.raises(RunnerUnavailable, match="starting") as raised:
+        await peer.call(call())
+    assert raised.value.executed == "no"
+    peer.close()
+    await peer.closed()
+    await served.front.close()
+    await served.store.close()
+
+
+async def test_a_peer_that_is_lost_takes_its_waiting_calls_along() -> None:
+    served = Served()
+    async with served.runs():
+        peer = await served.peer()
+        pending = peer.stream(StreamOpen(0, "Counter", "c", "upto", b"\x91\xcd\x03\xe8", 1))
+        assert await anext(pending) == b"\x00"
+        served.network.cut("client", "runner")
+        await peer.closed()
+        async with asyncio.timeout(5):
+            while served.front._serving._conversations:  # noqa: ASYNC110 - nobody tells when a peer is forgotten
+                await asyncio.sleep(0)

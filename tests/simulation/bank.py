@@ -8,6 +8,7 @@ are handled in the order it sent them.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
@@ -142,9 +143,10 @@ async def reconcile(app: App, heard: Heard, accounts: list[str]) -> None:
     for (account, sender), (sure, possible) in heard.touches.items():
         happened = books[account].seen.get(sender, [])
         assert happened == list(range(len(happened))) and sure <= len(happened) <= possible, (account, sender)
+    done = Counter(transfer for book in books.values() for transfer in book.transfers)
+    both = Counter([*heard.paid, *heard.paid])  # each transfer leaves once and arrives once
+    assert done == both, f"too often: {done - both}; too seldom: {both - done}"
     assert sum(book.balance for book in books.values()) == heard.deposited
     assert all(book.balance >= 0 for book in books.values())
-    done = [transfer for book in books.values() for transfer in book.transfers]
-    assert sorted(done) == sorted([*heard.paid, *heard.paid]), "each transfer left once and arrived once"
     assert not heard.refused & set(done)
     assert await app.cluster.dead_letters() == []

@@ -87,6 +87,17 @@ class Delivery:
         self.deliver_stored(rows)
         activation.overflow = activation.overflow or len(rows) == room
 
+    def look_for(self, message_ids: list[int]) -> None:
+        """Delivers those of these messages that are stored, and that nobody has in hand."""
+        if message_ids and not self._manager.draining:
+            self._tasks.start(self._look_for(message_ids), name="look for messages")
+
+    async def _look_for(self, message_ids: list[int]) -> None:
+        for message_id in message_ids:
+            row = None if message_id in self._inflight else await self._reader.by_id(message_id)
+            if row is not None:
+                self.deliver_later(row)
+
     def refill_soon(self, activation: Activation) -> None:
         """The mailbox of an entity has run empty of which more is stored."""
         if activation.address not in self._refilling and not self._manager.draining:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from holdfast.kit.service import Periodic
 from holdfast.metrics import MetricsService
+from holdfast.model.message import InboxRow, MessageRow
+from holdfast.model.unit import Row
 
 from .admission import Admission
 from .backlog import Backlog
@@ -52,7 +54,12 @@ class EntityEngine:
         runner.serve_bursts(self._bursts)
         inflight = Inflight()
         self.delivery = Delivery(around, manager=self.manager, inflight=inflight, committer=committer)
-        self.manager.connect(bursts=self._bursts, committer=committer, emptied=self.delivery.refill_soon)
+        self.manager.connect(
+            bursts=self._bursts,
+            committer=committer,
+            emptied=self.delivery.refill_soon,
+            perhaps_stored=self._perhaps_stored,
+        )
         self.admission = Admission(
             around, manager=self.manager, delivery=self.delivery, inflight=inflight, committer=committer
         )
@@ -73,6 +80,12 @@ class EntityEngine:
         await self.delivery.due.start()
         await self._backlog.start()
         await self._idle_rounds.start()
+
+    def _perhaps_stored(self, rows: list[Row]) -> None:
+        """What the handlers of a commit of unknown outcome sent is delivered where it turns out to be stored."""
+        self.delivery.look_for([row.id for row in rows if isinstance(row, MessageRow)])
+        if any(isinstance(row, InboxRow) for row in rows):
+            self.door.inbox_left()
 
     def under_way(self) -> list[str]:
         """What is being handled or could be, in words."""

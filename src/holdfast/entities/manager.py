@@ -25,6 +25,7 @@ from holdfast.errors import (
 )
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
+from holdfast.model.unit import Row
 from holdfast.ports.turn import current_turn
 
 from .entity import Entity
@@ -53,12 +54,24 @@ class EntityManager:
         self._bursts: Bursts
         self._committer: Committer
         self._emptied: Callable[[Activation], None] = lambda _: None
+        self._perhaps_stored: Callable[[list[Row]], None] = lambda _: None
 
-    def connect(self, *, bursts: Bursts, committer: Committer, emptied: Callable[[Activation], None]) -> None:
-        """Who runs turns, who still has a failed load's turns to write, and who refills a mailbox from the store."""
+    def connect(
+        self,
+        *,
+        bursts: Bursts,
+        committer: Committer,
+        emptied: Callable[[Activation], None],
+        perhaps_stored: Callable[[list[Row]], None],
+    ) -> None:
+        """Who runs turns, who still has a failed load's turns to write, and who refills a mailbox from the store.
+
+        `perhaps_stored` hears of the rows of a commit whose outcome the store could not tell.
+        """
         self._bursts = bursts
         self._committer = committer
         self._emptied = emptied
+        self._perhaps_stored = perhaps_stored
 
     def hosted_type(self, entity_type: str) -> Hosted:
         """Raises MalformedMessage for a type that is not registered here."""
@@ -145,6 +158,8 @@ class EntityManager:
             activation.open.void()
             activation.open = None
         known = failure.executed != "unknown"
+        if not known:
+            self._perhaps_stored([row for turn in turns for row in turn.rows or ()])
         again = [turn for turn in turns if len(turns) > 1 and known and turn.repeatable]
         self._drop(activation)
         for turn in turns:

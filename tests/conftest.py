@@ -13,13 +13,15 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from tests.support.postgres import wheel_server
+from tests.support.postgres import drop_emptied_schemas, given_url, wheel_server
 
 T = TypeVar("T")
 
@@ -27,9 +29,18 @@ GRACE_S = 2.0  # a thread that was told to end may still be on its last lines
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a real PostgreSQL, started when the first test asks for it and stopped with the session."""
-    with wheel_server() as url:
+def postgres_servers() -> Iterator[Callable[[str], str]]:
+    """URLs of real PostgreSQL servers by name; the wheel's starts when first asked for and stops with the session."""
+    with ExitStack() as stack:
+
+        @cache
+        def url(name: str) -> str:
+            if name == "postgres":
+                return stack.enter_context(wheel_server())
+            given = given_url() or ""
+            stack.callback(lambda: asyncio.run(drop_emptied_schemas(given)))
+            return given
+
         yield url
 
 

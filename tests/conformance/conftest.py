@@ -16,7 +16,7 @@ from holdfast.ports.store import RunnerStore
 from holdfast.storage.memory.store import MemoryStore
 from holdfast.storage.memory.tables import Tables
 from holdfast.storage.open import open_runner_store
-from tests.support.postgres import drop_schema, fresh_schema_name, given_url, make_schema, with_schema
+from tests.support.postgres import emptied_schema, servers
 
 from .rows import REGISTRATION, unit
 
@@ -39,13 +39,14 @@ class Place(Protocol):
 
     has_sql: bool
 
-    async def open(self) -> RunnerStore: ...
+    random_batches: int
 
-    async def remove(self) -> None: ...
+    async def open(self) -> RunnerStore: ...
 
 
 class MemoryPlace:
     has_sql = False
+    random_batches = 250
 
     def __init__(self, folder: Path, clock: ManualClock) -> None:
         self.clock = clock
@@ -54,11 +55,10 @@ class MemoryPlace:
     async def open(self) -> RunnerStore:
         return MemoryStore(clock=self.clock, tables=self.tables)
 
-    async def remove(self) -> None: ...
-
 
 class SqlitePlace:
     has_sql = True
+    random_batches = 250
 
     def __init__(self, folder: Path, clock: ManualClock) -> None:
         self.clock = clock
@@ -67,40 +67,29 @@ class SqlitePlace:
     async def open(self) -> RunnerStore:
         return await open_runner_store(self.url, clock=self.clock)
 
-    async def remove(self) -> None: ...
-
 
 class PostgresPlace:
     """A schema of its own on a server that others use too."""
 
     has_sql = True
+    random_batches = 100  # of which each is compared by many reads, and a read is a trip
 
-    def __init__(self, server: str, clock: ManualClock) -> None:
+    def __init__(self, url: str, clock: ManualClock) -> None:
         self.clock = clock
-        self.server = server
-        self.schema = fresh_schema_name()
-        self.url = with_schema(server, self.schema)
-        self._made = False
+        self.url = url
 
     async def open(self) -> RunnerStore:
-        if not self._made:
-            await make_schema(self.server, self.schema)
-            self._made = True
         return await open_runner_store(self.url, clock=self.clock)
-
-    async def remove(self) -> None:
-        await drop_schema(self.server, self.schema)
 
 
 EMBEDDED: dict[str, Callable[[Path, ManualClock], Place]] = {"memory": MemoryPlace, "sqlite": SqlitePlace}
-SHARED = ["postgres", *(["postgres-given"] if given_url() else [])]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         marks = {mark.name for mark in metafunc.definition.iter_markers()}
         embedded = [] if "shared" in marks else sorted(EMBEDDED)
-        shared = [] if "embedded" in marks else [pytest.param(name, marks=pytest.mark.postgres) for name in SHARED]
+        shared = [] if "embedded" in marks else [pytest.param(name, marks=pytest.mark.postgres) for name in servers()]
         metafunc.parametrize("place", [*embedded, *shared], indirect=True)
 
 
@@ -112,18 +101,11 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def place(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Place]:
     name: str = request.param
-    made: Place
     if name in EMBEDDED:
-        made = EMBEDDED[name](tmp_path, clock)
-    else:
-        made = PostgresPlace(given_url() or "" if name == "postgres-given" else _server(request), clock)
-    yield made
-    await made.remove()
-
-
-def _server(request: pytest.FixtureRequest) -> str:
-    url: str = request.getfixturevalue("postgres_server")
-    return url
+        yield EMBEDDED[name](tmp_path, clock)
+        return
+    async with emptied_schema(request.getfixturevalue("postgres_servers")(name)) as url:
+        yield PostgresPlace(url, clock)
 
 
 @pytest.fixture

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
+
+from holdfast.storage import migrations
 
 GIVEN_VARIABLE = "HOLDFAST_TEST_POSTGRES_URL"
 FAST = """
@@ -27,6 +30,13 @@ log_min_messages = fatal
 """For tests that ask whether something is right, not whether it survives a power cut. Benchmarks keep fsync on."""
 
 _numbers = itertools.count(1)
+_free: dict[str, list[str]] = {}
+_EMPTYING = """
+DELETE FROM holdfast_runner; DELETE FROM holdfast_shard; DELETE FROM holdfast_shard_group; DELETE FROM holdfast_inbox;
+DELETE FROM holdfast_state; DELETE FROM holdfast_message; DELETE FROM holdfast_done; DELETE FROM holdfast_dead_message;
+DELETE FROM holdfast_job; DELETE FROM holdfast_job_archive; DELETE FROM holdfast_start; DELETE FROM holdfast_tally;
+UPDATE holdfast_counter SET next = 1; ALTER SEQUENCE holdfast_runner_runner_id_seq RESTART
+"""
 
 
 @contextmanager
@@ -42,11 +52,27 @@ def wheel_server(settings: str = FAST) -> Iterator[str]:
         server.ensure_pgdata_inited()
         with (server.pgdata / "postgresql.conf").open("a") as configuration:
             configuration.write(settings)
-        server.start()
+        lifeline = _end_with_us(folder)
         try:
+            server.start()
             yield server.get_uri()
         finally:
             server.cleanup()
+            os.close(lifeline)
+
+
+def _end_with_us(folder: str) -> int:
+    """Has the server stopped also where this process is killed: returns the pipe whose closing a shell waits for."""
+    reading, writing = os.pipe()
+    pid_file = f"{folder}/data/postmaster.pid"
+    stop = (
+        f'cat > /dev/null; sleep 1; [ -e {pid_file} ] && kill -INT "$(head -n 1 {pid_file})"; sleep 2; rm -rf {folder}'
+    )
+    waiting = f"exec 3<&0; ({stop}) <&3 3<&- &"  # in the background, 0 would be /dev/null
+    quiet = subprocess.DEVNULL
+    subprocess.run(["/bin/sh", "-c", waiting], stdin=reading, stdout=quiet, stderr=quiet, check=True)
+    os.close(reading)
+    return writing
 
 
 def given_url() -> str | None:
@@ -54,25 +80,51 @@ def given_url() -> str | None:
     return os.environ.get(GIVEN_VARIABLE) or None
 
 
+def servers() -> list[str]:
+    """The names of the servers there are."""
+    return ["postgres", *(["postgres-given"] if given_url() else [])]
+
+
 def with_schema(url: str, schema: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}search_path={schema}"
 
 
-def fresh_schema_name() -> str:
-    return f"test_{os.getpid()}_{next(_numbers)}"
+@asynccontextmanager
+async def fresh_schema(server: str) -> AsyncGenerator[str, None]:
+    """A URL whose tables go to an empty schema of their own, dropped with the context."""
+    schema = f"test_{os.getpid()}_{next(_numbers)}"
+    await run(server, f"CREATE SCHEMA {schema}")
+    try:
+        yield with_schema(server, schema)
+    finally:
+        await run(server, f"SET client_min_messages = error; DROP SCHEMA {schema} CASCADE")
 
 
-async def make_schema(url: str, schema: str) -> None:
-    await _run(url, f"CREATE SCHEMA {schema}")
+@asynccontextmanager
+async def emptied_schema(server: str) -> AsyncGenerator[str, None]:
+    """The same with the store's tables in it, as good as fresh: made once, and emptied after each use."""
+    free = _free.setdefault(server, [])
+    if not free:
+        schema = f"test_{os.getpid()}_{next(_numbers)}"
+        await run(server, f"CREATE SCHEMA {schema}")
+        await migrations.apply(with_schema(server, schema))
+        free.append(schema)
+    schema = free.pop()
+    yield with_schema(server, schema)
+    await run(with_schema(server, schema), _EMPTYING)
+    free.append(schema)
 
 
-async def drop_schema(url: str, schema: str) -> None:
-    await _run(url, f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+async def drop_emptied_schemas(server: str) -> None:
+    """Of a server that goes on living after the tests."""
+    for schema in _free.pop(server, []):
+        await run(server, f"SET client_min_messages = error; DROP SCHEMA {schema} CASCADE")
 
 
-async def _run(url: str, sql: str) -> None:
+async def run(url: str, sql: str) -> None:
+    """Statements without parameters, on a connection of their own."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(f"SET client_min_messages = error; {sql}")
+        await connection.execute(sql)
     finally:
         await connection.close()

@@ -1,6 +1,7 @@
 """What `holdfast db migrate|status|sql` asks for: the schema's history of a store, by its URL.
 
-An embedded store is migrated by itself when a runner opens it; these are for looking first, and for doing it apart.
+A store is migrated by itself when a runner opens it, on PostgreSQL where its role may; these are for looking first,
+and for doing it apart.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import apsw
 from holdfast.errors import ConfigurationError
 from holdfast.kit.clock import Clock, SystemClock
 
-from .open import scheme, sqlite_path
+from .open import is_postgres, scheme, sqlite_path
 from .sqlite import schema
 from .sqlite.connection import Connection, open_connection
 from .sqlite.faults import translated_at_open
@@ -38,8 +39,13 @@ async def status(store_url: str) -> Status:
 
     Raises ConfigurationError, StoreUnavailable, and SchemaMismatch for a newer or altered schema.
     """
-    seen = _seen(_path(store_url))
-    return Status(seen, pending_steps(schema.steps(), seen))
+    if is_postgres(store_url):
+        from .postgres import migrating
+
+        seen, known = await migrating.applied(store_url), migrating.steps()
+    else:
+        seen, known = _seen(_path(store_url)), schema.steps()
+    return Status(seen, pending_steps(known, seen))
 
 
 async def pending(store_url: str) -> Sequence[Step]:
@@ -48,7 +54,12 @@ async def pending(store_url: str) -> Sequence[Step]:
 
 
 async def apply(store_url: str, *, clock: Clock | None = None) -> Sequence[Step]:
-    """Applies what the store lacks and returns it. Raises as `status`; StoreUnavailable while a runner holds it."""
+    """Applies what the store lacks and returns it. Raises as `status`; StoreUnavailable while a runner holds
+    an embedded one."""
+    if is_postgres(store_url):
+        from .postgres import migrating
+
+        return await migrating.apply(store_url, (clock or SystemClock()).now_us())
     path = _path(store_url)
     lock = RunnerLock(path)
     lock.take()

@@ -45,8 +45,7 @@ async def open_runner_store(
     clock = clock or SystemClock()
     if scheme(url) == "memory":
         return MemoryStore(clock=clock)
-    if scheme(url) in _POSTGRES:
-        _require_driver()
+    if is_postgres(url):
         from .postgres import store as postgres
 
         unsafe = unsafe_synchronous
@@ -62,8 +61,7 @@ async def open_client_store(
     """The store for a process that hosts nothing. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
     if scheme(url) == "memory":
         raise ConfigurationError("a memory store lives inside its runner's process: it has no clients")
-    if scheme(url) in _POSTGRES:
-        _require_driver()
+    if is_postgres(url):
         from .postgres import store as postgres
 
         options = postgres.options(url, clock=clock or SystemClock(), direct_url=direct_url, pooled=pooled)
@@ -99,6 +97,14 @@ def masked(url: str) -> str:
     if parts.password is None:
         return url
     return url.replace(f":{parts.password}@", ":***@", 1)
+
+
+def is_postgres(url: str) -> bool:
+    """Whether the URL names a PostgreSQL database. Raises ConfigurationError where it does and there is no driver."""
+    if scheme(url) not in _POSTGRES:
+        return False
+    _require_driver()
+    return True
 
 
 def scheme(url: str) -> str:

@@ -93,10 +93,10 @@ class PostgresRunnerStore(_Opened):
         super().__init__(options, schema_name)
         incarnation = Incarnation()
         self._ending = Pool(self.connecting("read"), size=_ENDINGS_MAX, wait_s=options.wait_s)
-        endings = Endings(self._ending, self.pool, self.sql, options)
-        self._sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max)
+        self.endings = endings = Endings(self._ending, self.pool, self.sql, options)
+        self.sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max)
         self._interactive = self._sessions_of(self.connecting("user"), endings, options.transactions_max)
-        self.journal = PostgresJournal(self._sessions, self._interactive, incarnation, options)
+        self.journal = PostgresJournal(self.sessions, self._interactive, incarnation, options)
         self.membership = PostgresMembership(
             self.pool, self.sql, endings=endings, incarnation=incarnation, options=options
         )
@@ -112,7 +112,7 @@ class PostgresRunnerStore(_Opened):
         )
 
     async def close(self) -> None:
-        await self._sessions.close()
+        await self.sessions.close()
         await self._interactive.close()
         await self._ending.close()
         await super().close()

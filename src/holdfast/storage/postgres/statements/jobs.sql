@@ -8,13 +8,13 @@ WHERE id IN (
         SELECT id FROM holdfast_job
         WHERE shard = $1 AND priority = $2 AND due_at = 0 AND id > $3
         ORDER BY id LIMIT $4
-    )
+    ) AS at_once
     UNION ALL
     SELECT id FROM (
         SELECT id FROM holdfast_job
         WHERE shard = $1 AND priority = $2 AND due_at > 0 AND due_at <= $5 AND id > $3
         ORDER BY id LIMIT $4
-    )
+    ) AS delayed
 )
 ORDER BY id LIMIT $4;
 

@@ -1,0 +1,128 @@
+"""The server goes away, at the worst moments; outcomes are told as they are, and the store comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from holdfast.errors import FencedOut, PersistenceError
+from holdfast.model.address import Address
+from holdfast.model.inbox import InboxKind
+from holdfast.storage.postgres.store import PostgresRunnerStore
+
+from .conftest import STATE, Database, pid_of, unit
+
+pytestmark = pytest.mark.postgres
+
+CART = Address("Cart", "c-1")
+
+
+async def end_sessions(database: Database) -> None:
+    """What a restart of the server does to its clients."""
+    await database.admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name LIKE 'holdfast%'"
+    )
+
+
+async def test_everything_goes_on_after_all_sessions_were_ended(database: Database) -> None:
+    owner = await database.runner()
+    await owner.journal.commit([unit(STATE)])
+    transaction = await owner.journal.begin(timeout_s=5)
+    await transaction.commit(unit(STATE._replace(version=2)))
+    for version in (3, 4, 5):
+        await end_sessions(database)
+        assert await owner.messages.state(CART) == (version - 1, 1, b"state")
+        await owner.journal.commit([unit(STATE._replace(version=version))])
+        await owner.inbox.leave([(version, 0, InboxKind.JOB, b"")])
+        assert await owner.membership.renew(1, lease_ttl_us=6_000_000, state="active")
+    transaction = await owner.journal.begin(timeout_s=5)
+    await transaction.commit(unit(STATE._replace(version=6)))
+    assert len(await owner.inbox_reader.inbox(limit=9)) == 3
+
+
+async def commit_unheard(database: Database, owner: PostgresRunnerStore) -> asyncio.Future[None]:
+    """A commit that reaches the server and is durable there, while its answer does not come back."""
+    await owner.journal.commit([unit(STATE._replace(entity_id="c-2"))])  # so that its statement is prepared
+    session = await owner.sessions.take(1)
+    connection: Any = session.connection
+    connection._transport.pause_reading()
+    owner.sessions.give_back(session)
+    committing = asyncio.ensure_future(owner.journal.commit([unit(STATE)]))
+    await database.until_states(2)
+    return committing
+
+
+async def test_a_commit_whose_task_is_cancelled_too_late_says_that_it_committed(database: Database) -> None:
+    owner = await database.runner()
+    committing = await commit_unheard(database, owner)
+    committing.cancel()
+    await asyncio.wait_for(committing, 5)
+
+
+async def test_a_commit_that_is_cancelled_while_it_waits_has_written_nothing(database: Database) -> None:
+    owner = await database.runner()
+    await database.admin.execute("BEGIN")
+    await database.admin.execute("LOCK TABLE holdfast_state IN EXCLUSIVE MODE")
+    session = await owner.sessions.take(1)
+    owner.sessions.give_back(session)
+    committing = asyncio.ensure_future(owner.journal.commit([unit(STATE)]))
+    await database.until_blocked(pid_of(session))
+    committing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(committing, 5)
+    await database.admin.execute("COMMIT")
+    assert await database.states() == 0
+    await owner.journal.commit([unit(STATE)])
+
+
+async def test_a_commit_whose_session_is_ended_by_the_server_has_written_nothing(database: Database) -> None:
+    owner = await database.runner()
+    await database.admin.execute("BEGIN")
+    await database.admin.execute("LOCK TABLE holdfast_state IN EXCLUSIVE MODE")
+    session = await owner.sessions.take(1)
+    owner.sessions.give_back(session)
+    committing = asyncio.ensure_future(owner.journal.commit([unit(STATE)]))
+    await database.until_blocked(pid_of(session))
+    other = await database.connect()
+    await other.execute("SELECT pg_terminate_backend($1)", pid_of(session))
+    with pytest.raises(PersistenceError) as caught:
+        await asyncio.wait_for(committing, 5)
+    assert caught.value.executed == "no" and not isinstance(caught.value, FencedOut)
+    await database.admin.execute("COMMIT")
+    assert await database.states() == 0
+
+
+async def test_a_commit_that_is_reaped_while_its_outcome_is_unknown_says_unknown(database: Database) -> None:
+    owner = await database.runner()
+    committing = await commit_unheard(database, owner)
+    await database.admin.execute("DELETE FROM holdfast_runner")
+    committing.cancel()
+    with pytest.raises(FencedOut) as caught:
+        await asyncio.wait_for(committing, 5)
+    assert caught.value.executed == "unknown"
+
+
+async def test_a_transaction_may_not_be_ended_from_inside(database: Database) -> None:
+    owner = await database.runner()
+    transaction = await owner.journal.begin(timeout_s=5)
+    for statement in ("COMMIT", " rollback", "BEGIN"):
+        with pytest.raises(Exception, match="may begin or end"):
+            await transaction.execute(statement)
+    await transaction.execute("SAVEPOINT here")
+    await transaction.execute("ROLLBACK TO SAVEPOINT here")
+    await transaction.commit(unit(STATE))
+    assert await database.states() == 1
+
+
+async def test_a_failed_statement_is_the_users_to_see_and_nothing_of_it_commits(database: Database) -> None:
+    owner = await database.runner()
+    transaction = await owner.journal.begin(timeout_s=5)
+    with pytest.raises(Exception, match="no_such_table"):
+        await transaction.fetch("SELECT * FROM no_such_table")
+    with pytest.raises(PersistenceError):
+        await transaction.commit(unit(STATE))
+    assert await database.states() == 0
+    await owner.journal.commit([unit(STATE)])

@@ -54,7 +54,7 @@ class Threaded(Entity[None]):
 
 
 async def test_a_thread_calls_sends_and_submits(hosting: Hosting) -> None:
-    async with hosting(shop) as (app, t):
+    async with hosting(shop) as (app, _t):
         counter = app.ref(Counter, "c")
 
         def work() -> tuple[int, int, Receipt[int], JobHandle[str]]:

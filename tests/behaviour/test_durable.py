@@ -71,7 +71,7 @@ async def test_a_durable_message_can_be_called_for_its_reply(hosting: Hosting) -
 
 async def test_a_send_through_the_service_is_as_durable_as_one_through_a_ref(hosting: Hosting) -> None:
     """It leaves its outcome behind, which a call in memory would not."""
-    async with hosting(shop) as (app, t):
+    async with hosting(shop) as (app, _t):
         assert await app.cluster.send(Ledger.order, "l", "o-1") == 1
         assert await app.cluster.send(Ledger.order, "l", "o-1") == 1
         assert await app.ref(Ledger, "l").show() == ["o-1"]

@@ -54,7 +54,7 @@ class Stock(Entity[Count]):
     async def take(self, how: str) -> None:
         await self._fail(how)
 
-    @message(durable=True, errors=(SoldOut, Picky))
+    @message(durable=True, errors=(SoldOut, Picky), max_deliveries=3)
     async def take_durably(self, how: str) -> None:
         self.state.tried += 1
         await self._fail(how)
@@ -76,7 +76,7 @@ class Stock(Entity[Count]):
     async def tried(self) -> int:
         return self.state.tried
 
-    @message(durable=True)
+    @message(durable=True, max_deliveries=2)
     async def huge(self) -> int:
         return 2**80
 
@@ -158,7 +158,7 @@ async def test_any_other_error_says_its_kind_and_an_incident_and_no_more(hosting
 async def test_a_dead_message_says_why_it_died(hosting: Hosting) -> None:
     async with hosting(shop) as (app, t):
         receipt = await app.ref(Stock, "s").take_durably.send("other")
-        await t.clock.advance(3600)
+        await t.clock.advance(30)
         with pytest.raises(MessageDead, match="LookupError"):
             await app.cluster.result(receipt)
 
@@ -168,7 +168,7 @@ async def test_a_durable_result_that_cannot_be_stored_is_a_failure(hosting: Host
     async with hosting(shop) as (app, t):
         stock = app.ref(Stock, "s")
         receipt = await stock.huge.send()
-        await t.clock.advance(3600)
+        await t.clock.advance(30)
         with pytest.raises(MessageDead, match="SerializationError"):
             await app.cluster.result(receipt)
         assert await stock.tried() == 0

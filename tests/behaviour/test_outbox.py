@@ -218,7 +218,7 @@ async def test_a_cancelled_handler_has_left_nothing(hosting: Hosting) -> None:
 
 
 async def test_nothing_leaves_before_the_handler_has_ended(hosting: Hosting) -> None:
-    async with hosting(shop) as (app, t):
+    async with hosting(shop) as (app, _t):
         call = asyncio.create_task(app.ref(Cart, "c").order_slowly("o-1"))
         await asyncio.sleep(10)
         assert events == []

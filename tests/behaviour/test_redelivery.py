@@ -161,7 +161,7 @@ async def test_tries_are_counted_over_restarts(hosting: Hosting) -> None:
 
 
 async def test_a_message_that_used_up_its_tries_is_a_dead_letter(hosting: Hosting) -> None:
-    async with hosting(shop) as (app, t):
+    async with hosting(shop) as (app, _t):
         failing["a"] = 100
         with pytest.raises(MessageDead, match="failed 4 times; last: LookupError: a fails"):
             await app.ref(Queue, "q").put("a")

@@ -205,7 +205,7 @@ async def test_what_was_written_although_nobody_said_so_is_not_done_twice() -> N
 
 async def test_a_burst_of_unknown_outcome_is_not_run_again() -> None:
     disk = Disk()
-    async with running(disk) as (app, t):
+    async with running(disk) as (app, _t):
         book = app.ref(Book, "b")
         await book.write("first")
         disk.loses_answer = once(lambda units: has(units, StateRow))
@@ -216,7 +216,7 @@ async def test_a_burst_of_unknown_outcome_is_not_run_again() -> None:
 
 async def test_keyed_messages_of_unknown_outcome_are_safe_to_repeat() -> None:
     disk = Disk()
-    async with running(disk) as (app, t):
+    async with running(disk) as (app, _t):
         book = app.ref(Book, "b")
         disk.loses_answer = once(lambda units: has(units, DoneRow))
         calls = [book.note.opts(key=str(number))(str(number)) for number in range(5)]

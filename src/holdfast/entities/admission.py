@@ -81,8 +81,11 @@ class Admission:
             self._schedule(turn)
         else:
             self._delivery.hand_out(turn)
-            if one_way and (activation.suspended or activation.held) and not turn.started_at:
-                turn.store_now()
+            if one_way and not turn.started_at:
+                if activation.suspended or activation.held:
+                    turn.store_now()
+                else:
+                    activation.unstored = True
         return Admitted(False, turn, row.id)
 
     async def listen(self, message_id: int, listener: Listener) -> None:

@@ -156,6 +156,8 @@ class Delivery:
             activation.hold_first(turn)
         held = activation.held
         assert held is not None, "this message at least is held"
+        if activation.unstored:
+            activation.store_waiting()
         self._manager.mailboxes.enter(activation)
         waiting, activation.waiting = activation.waiting, None
         for other in waiting or ():

@@ -157,6 +157,8 @@ class TurnRunner:
         turn.activation.suspended += 1
         self._suspended.add(turn)
         turn.suspended()
+        if turn.activation.unstored:
+            turn.activation.store_waiting()
         if self._bursts is not None:
             self._bursts.give_way(task)
         cancelling = task.cancelling()

@@ -61,6 +61,7 @@ class Activation:
         "streams",
         "suspended",
         "touched",
+        "unstored",
         "version",
         "waiting",
     )
@@ -82,6 +83,7 @@ class Activation:
         self.streams = 0
         self.known: asyncio.Future[None] | None = None
         self.overflow = False
+        self.unstored = False
         self.dropped = False
         self.touched = True
         self.idle_since = 0.0
@@ -108,6 +110,13 @@ class Activation:
         if self.holders:
             return handler.readonly and self.holders > 0 and self.flying is None
         return self.flying is None and (self.open is None or not self.open.full)
+
+    def store_waiting(self) -> None:
+        """The message in front takes its time: what waits behind it, and whose sender waits for that, is stored."""
+        self.unstored = False
+        for turn in self.waiting or ():
+            if not turn.abandoned:
+                turn.store_now()
 
     def hold_first(self, turn: HandlerTurn) -> None:
         """Holds a message that has run before all others, but for those that ran before it."""
@@ -211,6 +220,9 @@ class HandlerTurn:
         waited = self.started_at - self.queued_at
         self.activation.hosted.wait_seconds.observe(waited)
         self.timeout -= waited
+
+    def store_now(self) -> None:
+        """A volatile message is never stored."""
 
     def suspended(self) -> None:
         """The handler did not end with its first step."""

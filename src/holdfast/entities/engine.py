@@ -12,6 +12,7 @@ from holdfast.model.unit import Row
 
 from .admission import Admission
 from .backlog import Backlog
+from .bursts import Bursts
 from .delivery import Delivery
 from .hosted import Hosted
 from .inbound import Inbound
@@ -21,7 +22,7 @@ from .local import LocalDoor
 from .manager import EntityManager
 from .passivation import Passivation
 from .reach import HandlerReach
-from .running import Bursts, TurnRunner
+from .running import TurnRunner
 from .surroundings import Surroundings
 from .threads import HandlerThreads
 from .units import Committer

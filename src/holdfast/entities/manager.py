@@ -28,10 +28,10 @@ from holdfast.model.address import Address
 from holdfast.model.unit import Row
 from holdfast.ports.turn import current_turn
 
+from .bursts import Bursts
 from .entity import Entity
 from .hosted import Hosted
 from .mailboxes import Mailboxes
-from .running import Bursts
 from .surroundings import Surroundings
 from .turns import WRITER, Activation, HandlerTurn
 from .units import Committer, EntityUnit, surely_not_written

@@ -65,12 +65,14 @@ def _end_with_us(folder: str) -> int:
     """Has the server stopped also where this process is killed: returns the pipe whose closing a shell waits for."""
     reading, writing = os.pipe()
     pid_file = f"{folder}/data/postmaster.pid"
-    stop = (
-        f'cat > /dev/null; sleep 1; [ -e {pid_file} ] && kill -INT "$(head -n 1 {pid_file})"; sleep 2; rm -rf {folder}'
-    )
+    # Killed in the middle of the start, this process leaves behind a start that goes on by itself: hence the patience.
+    once = f'[ -d {folder} ] || exit; [ -e {pid_file} ] && kill -INT "$(head -n 1 {pid_file})"; sleep 0.5'
+    stop = f"cat > /dev/null; for again in $(seq 20); do {once}; done; rm -rf {folder}"
     waiting = f"exec 3<&0; ({stop}) <&3 3<&- &"  # in the background, 0 would be /dev/null
+    # In a session of its own: who kills us may kill all our group.
     quiet = subprocess.DEVNULL
-    subprocess.run(["/bin/sh", "-c", waiting], stdin=reading, stdout=quiet, stderr=quiet, check=True)
+    shell = ["/bin/sh", "-c", waiting]
+    subprocess.run(shell, stdin=reading, stdout=quiet, stderr=quiet, check=True, start_new_session=True)
     os.close(reading)
     return writing
 

@@ -98,6 +98,7 @@ PLANS = {"enable_seqscan": "off", "enable_nestloop": "off"}
 Tables here fill and empty faster than their statistics follow, and a prepared plan stays: one made for an empty table
 would read a full one from end to end. A nested loop would search the whole array again for each of its elements.
 """
+LOCAL_PLANS = "; ".join(f"SET LOCAL {name} = {value}" for name, value in PLANS.items())
 _KINDS: dict[str, dict[str, str]] = {
     "read": {"enable_seqscan": "off"},
     "write": PLANS,
@@ -156,7 +157,7 @@ def _bound_silence(connection: Connection, silence_s: float) -> None:
 async def open_at_start(options: PostgresOptions) -> Connection:
     """The first connection of a process, whose failure is for the operator to put right. Raises StoreUnavailable."""
     try:
-        return await open_connection(options, session_settings(options, "read"))
+        return await open_connection(options, session_settings(options, "read"), url=options.direct_url)
     except PersistenceError as error:
         raise StoreUnavailable(str(error)) from error
 

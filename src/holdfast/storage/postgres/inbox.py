@@ -48,22 +48,21 @@ class PostgresInbox:
     async def leave(self, rows: Sequence[InboxEntry]) -> None:
         """An answer that got lost is asked for again: ids are their writer's own, so one that is there now was left
         by the try before, and with it all the others."""
-        tried = False
-        ids, shards, kinds, bodies = zip(*rows, strict=True) if rows else ((), (), (), ())
+        columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
+        tries = 0
 
         async def leave(connection: Connection) -> None:
-            nonlocal tried
-            again, tried = tried, True
-            try:
-                await self._insert(connection, (ids, shards, kinds, bodies))
-            except Conflict:
-                if not again:
-                    raise
+            nonlocal tries
+            tries += 1
+            await connection.execute("BEGIN")
+            await connection.fetch(self._sql["inbox_leave"], *columns, self._options.now_us())
+            await connection.execute("COMMIT")
 
-        await self._pool.patiently(leave)
-
-    async def _insert(self, connection: Connection, columns: Sequence[Sequence[object]]) -> None:
-        await connection.fetch(self._sql["inbox_leave"], *columns, self._options.now_us())
+        try:
+            await self._pool.patiently(leave)
+        except Conflict:
+            if tries == 1:
+                raise
 
 
 class Wakeups:

@@ -12,7 +12,7 @@ from holdfast.errors import Conflict
 from holdfast.model.unit import Unit
 
 from .batch import alone, layers
-from .connection import PostgresOptions
+from .connection import LOCAL_PLANS, PostgresOptions
 from .outcome import decided
 from .parts import Part, parts_of
 from .sessions import Sessions, WriteSession
@@ -20,6 +20,8 @@ from .transaction import PostgresTransaction
 
 _ANSWER_GRACE_S = 2.0
 """What the server's own limit on a statement gets on top before this side gives up waiting for its answer."""
+_BEGIN_POOLED = f"BEGIN; {LOCAL_PLANS}"
+"""A pooler's sessions are not ours to set up; inside a transaction both halves of a statement meet the same one."""
 
 
 class Incarnation:
@@ -38,6 +40,7 @@ class PostgresJournal:
         self._sessions = sessions
         self._interactive = interactive
         self._incarnation = incarnation
+        self._pooled = options.pooled
         self._timeout_s = options.statement_s + _ANSWER_GRACE_S
 
     def commit(self, units: Sequence[Unit]) -> Awaitable[None]:
@@ -81,10 +84,10 @@ class PostgresJournal:
             self._sessions.give_back(session)
 
     async def _send(self, session: WriteSession, steps: Sequence[Sequence[Part]], then: Callable[[], None]) -> None:
-        if len(steps) == 1:
+        if len(steps) == 1 and not self._pooled:
             await session.write(steps[0], timeout_s=self._timeout_s)
             return
-        await session.connection.execute("BEGIN", timeout=self._timeout_s)
+        await session.connection.execute(_BEGIN_POOLED if self._pooled else "BEGIN", timeout=self._timeout_s)
         for parts in steps:
             await session.write(parts, timeout_s=self._timeout_s)
             then()

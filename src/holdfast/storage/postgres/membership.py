@@ -62,7 +62,7 @@ class PostgresMembership(PostgresMembershipReader):
             await self._endings.leave(before)
         types = msgspec.json.encode(registration.types).decode()
         facts = (registration.address, registration.version, types, RunnerState.ACTIVE)
-        async with self._pool.take() as connection:
+        async with self._pool.transaction() as connection:
             row = await connection.fetchrow(
                 self._sql["runner_insert"], *facts, registration.lease_ttl_us, self._options.now_us()
             )

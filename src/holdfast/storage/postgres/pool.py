@@ -22,12 +22,14 @@ _PAUSE_S_MAX = 0.5
 class Pool:
     """At most `size` connections, each in one pair of hands at a time."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], *, size: int, wait_s: float) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Connection]], *, size: int, wait_s: float, pinned: bool) -> None:
+        """`pinned` reads run in transactions too: a pooler then keeps both halves of a statement on one session."""
         self._connect = connect
         self._idle: list[Connection] = []
         self._out: set[Connection] = set()
         self._free = asyncio.Semaphore(size)
         self._wait_s = wait_s
+        self._pinned = pinned
         self.closed = False
 
     @asynccontextmanager
@@ -62,7 +64,12 @@ class Pool:
         """Runs a statement that may run twice, again and again until the server is back or the time is up."""
 
         async def fetch(connection: Connection) -> list[Record]:
-            return await connection.fetch(sql, *args)
+            if not self._pinned:
+                return await connection.fetch(sql, *args)
+            await connection.execute("BEGIN")
+            rows = await connection.fetch(sql, *args)
+            await connection.execute("COMMIT")
+            return rows
 
         return await self.patiently(fetch)
 

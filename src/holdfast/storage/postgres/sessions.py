@@ -137,7 +137,9 @@ class Sessions:
             raise PersistenceError("the store is closed")
         connection = await self._connect()
         try:
+            await connection.execute("BEGIN")
             row = await connection.fetchrow(self._slot_open, incarnation)
+            await connection.execute("COMMIT")
         except asyncpg.ForeignKeyViolationError as error:
             await end(connection)
             raise fenced_out(incarnation) from error

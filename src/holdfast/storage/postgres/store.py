@@ -42,8 +42,10 @@ class _Opened:
         self.url = masked(options.url)
         self.options = options
         self.sql: Mapping[str, str] = load_statements(STATEMENTS_PACKAGE)
-        self.pool = Pool(self.connecting("read"), size=options.readers_max, wait_s=options.wait_s)
-        self._counting = Pool(self.connecting("count"), size=1, wait_s=options.wait_s)
+        self.pool = Pool(
+            self.connecting("read"), size=options.readers_max, wait_s=options.wait_s, pinned=options.pooled
+        )
+        self._counting = Pool(self.connecting("count"), size=1, wait_s=options.wait_s, pinned=options.pooled)
         reader = Reader(self.pool, self.sql)
         self.messages = PostgresMessageReader(reader)
         self.jobs = PostgresJobReader(reader, Reader(self._counting, self.sql))
@@ -92,7 +94,7 @@ class PostgresRunnerStore(_Opened):
     def __init__(self, options: PostgresOptions, schema_name: str) -> None:
         super().__init__(options, schema_name)
         incarnation = Incarnation()
-        self._ending = Pool(self.connecting("read"), size=_ENDINGS_MAX, wait_s=options.wait_s)
+        self._ending = Pool(self.connecting("read"), size=_ENDINGS_MAX, wait_s=options.wait_s, pinned=options.pooled)
         self.endings = endings = Endings(self._ending, self.pool, self.sql, options)
         self.sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max)
         self._interactive = self._sessions_of(self.connecting("user"), endings, options.transactions_max)

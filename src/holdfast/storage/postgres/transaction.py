@@ -15,7 +15,7 @@ from holdfast.errors import PersistenceError, UsageError
 from holdfast.model.unit import Unit
 
 from .batch import layers
-from .connection import PLANS, affected, milliseconds
+from .connection import LOCAL_PLANS, affected, milliseconds
 from .faults import DRIVER_ERRORS, Broken, translated
 from .outcome import decided
 from .parts import parts_of
@@ -28,7 +28,6 @@ _CONTROL = re.compile(
     r"\s*(begin|start\s+transaction|commit|end|rollback(?!\s+to)|abort|prepare\s+transaction)\b", re.I
 )
 _ROLLBACK_S = 2.0
-_PLANS = "; ".join(f"SET LOCAL {name} = {value}" for name, value in PLANS.items())
 
 
 class PostgresTransaction:
@@ -100,7 +99,7 @@ class PostgresTransaction:
 
     async def _send(self, unit: Unit) -> None:
         # The user's statements are planned as the server sees fit, ours as in any session that writes.
-        await self._connection.execute(_PLANS)
+        await self._connection.execute(LOCAL_PLANS)
         for parts in [parts_of(layer) for layer in layers([unit])] or [[]]:
             await self._session.write(parts)
         await self._connection.execute("COMMIT")

@@ -49,11 +49,10 @@ class PostgresInbox:
         """An answer that got lost is asked for again: ids are their writer's own, so one that is there now was left
         by the try before, and with it all the others."""
         columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
-        tries = 0
+        tries: list[Connection] = []
 
         async def leave(connection: Connection) -> None:
-            nonlocal tries
-            tries += 1
+            tries.append(connection)
             await connection.execute("BEGIN")
             await connection.fetch(self._sql["inbox_leave"], *columns, self._options.now_us())
             await connection.execute("COMMIT")
@@ -61,7 +60,7 @@ class PostgresInbox:
         try:
             await self._pool.patiently(leave)
         except Conflict:
-            if tries == 1:
+            if len(tries) == 1:
                 raise
 
 

@@ -347,7 +347,8 @@ class Delivery:
         self._dismiss(turn)
         if isinstance(turn.outcome, Exception) and turn.ending is Ending.FAILURE:
             turn.activation.hosted.died("crashes" if turn.row.crashes >= self._settings.crashes_max else "MaxRetries")
-        for listener in turn.listeners:
+        listeners, turn.listeners = turn.listeners, []
+        for listener in listeners:
             listener.stored()
             listener.done(turn.ending, turn.outcome)
         if turn.next_row is not None:

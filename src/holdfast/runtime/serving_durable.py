@@ -81,7 +81,7 @@ class RemoteListener:
         self._answer(failure_of(error, correlation=self._correlation))
 
     def done(self, ending: Ending, outcome: Any) -> None:
-        if self._one_way:
+        if self._one_way or self._conversation is None:
             return
         if ending is Ending.VALUE:
             self._answer(Result(self._correlation, self._encoded(outcome)))
@@ -101,7 +101,8 @@ class RemoteListener:
         return self._handler.signature.result.encode(outcome) if stored is None else stored
 
     def _answer(self, envelope: Outgoing) -> None:
-        conversation, self._conversation = self._conversation, None
+        # The turn knows its listeners: letting go of it spares the garbage collector a circle for each message.
+        conversation, self._conversation, self._turn = self._conversation, None, None
         if conversation is not None:
             conversation.waiting.pop(self._correlation, None)
             conversation.answer(envelope)

@@ -208,8 +208,13 @@ class Completion:
     def _drop(self, ending: Ending) -> None:
         """The attempt was superseded: it changes nothing."""
         self.unwritten -= 1
-        self._roster.let_go(ending.attempt.held.row.id)
+        self._let_go(ending.attempt)
         ending.attempt.settle()
+
+    def _let_go(self, attempt: Attempt) -> None:
+        held = attempt.held
+        self._roster.let_go(held.row.id)
+        held.attempt = None  # each knows the other: a circle that the garbage collector would have to find
 
     def written(self, ending: Ending) -> None:
         """The end is on disk: now it counts, and everybody may know."""
@@ -217,7 +222,7 @@ class Completion:
         held = attempt.held
         row = held.row
         self.unwritten -= 1
-        self._roster.let_go(row.id)
+        self._let_go(attempt)
         if type(outcome) is Completed:
             held.tally.processed(attempt.seconds)
             held.tally.completed()

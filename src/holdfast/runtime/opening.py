@@ -15,10 +15,10 @@ from holdfast.settings import Settings
 from holdfast.storage.open import open_client_store, open_runner_store, scheme, sqlite_path
 from holdfast.transport import SocketNetwork
 
-from .client import Client
+from .client.node import Client
 from .config import NodeConfig
 from .runner import VERSION, Runner
-from .serving_front import Front
+from .serving.front import Front
 
 
 async def open_runner(

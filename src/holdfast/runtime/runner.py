@@ -46,7 +46,7 @@ from holdfast.settings import Settings
 
 from .commits import MeteredJournal
 from .inbox import InboxTaking
-from .serving_front import Front
+from .serving.front import Front
 
 logger = logging.getLogger("holdfast.runtime")
 

@@ -26,7 +26,7 @@ from holdfast.ports.transport import Identity, Incoming, Peer
 from holdfast.runtime import remote
 from holdfast.runtime.node import Node
 from holdfast.runtime.runner import Runner
-from holdfast.runtime.serving_front import Front
+from holdfast.runtime.serving.front import Front
 from holdfast.settings import EntitySettings, Settings
 from holdfast.storage.memory.store import CLUSTER_ID, MemoryStore
 from holdfast.transport import MemoryNetwork

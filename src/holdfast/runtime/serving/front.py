@@ -21,14 +21,14 @@ from holdfast.model.address import Address
 from holdfast.ports.reads import MessageReader
 from holdfast.ports.store import RunnerStore
 from holdfast.ports.transport import Identity, Listener, Network
+from holdfast.runtime.node import Node
+from holdfast.runtime.remote import MessageOutcome
 from holdfast.settings import Settings
 
-from .node import Node
-from .remote import MessageOutcome
-from .serving import Serving
-from .serving_durable import DurableIntake
-from .serving_services import Services
-from .serving_streams import StreamServing
+from .durable import DurableIntake
+from .inbound import Serving
+from .requests import Services
+from .streams import StreamServing
 
 
 class Front:

@@ -20,11 +20,9 @@ from holdfast.model.address import Address
 from holdfast.model.envelope import Request, Result
 from holdfast.model.ids import SECOND_US, JobId
 from holdfast.ports.store import Ids
-from holdfast.transport import failure_of
-
-from . import remote, remote_letters
-from .node import Node
-from .remote import (
+from holdfast.runtime import remote, remote_letters
+from holdfast.runtime.node import Node
+from holdfast.runtime.remote import (
     AskDeadLetters,
     AskEach,
     AskJob,
@@ -39,8 +37,10 @@ from .remote import (
     pack,
     unpack,
 )
-from .remote_letters import AskLetters
-from .serving import Conversation
+from holdfast.runtime.remote_letters import AskLetters
+from holdfast.transport import failure_of
+
+from .inbound import Conversation
 
 logger = logging.getLogger("holdfast.runtime")
 

@@ -33,17 +33,17 @@ from holdfast.model.ids import MessageId, micros
 from holdfast.model.message import MessageRow
 from holdfast.ports.store import ClientStore
 from holdfast.ports.transport import Network
+from holdfast.runtime import remote, remote_letters
+from holdfast.runtime.remote import AskEach, AskWhere, Spoken, due_at_us, pack, unpack
+from holdfast.runtime.remote_letters import AskLetters
 from holdfast.settings import Settings
 from holdfast.transport import error_of
 
-from . import remote, remote_letters
-from .client_connection import RunnerLink
-from .client_door import ClientDoor
-from .client_inbox import ClientInbox
-from .client_jobs import ClientJobs
-from .client_lines import Lines
-from .remote import AskEach, AskWhere, Spoken, due_at_us, pack, unpack
-from .remote_letters import AskLetters
+from .door import ClientDoor
+from .inbox import ClientInbox
+from .jobs import ClientJobs
+from .lines import Lines
+from .link import RunnerLink
 
 GROUP = "default"
 IDS_TIMEOUT_S = 2.0

@@ -31,7 +31,7 @@ from holdfast.model.address import Address
 from holdfast.model.envelope import ONE_WAY, RETRY, Call, Reply
 from holdfast.model.ids import micros
 
-from .client_connection import NOT_EXECUTED, RunnerLink
+from .link import NOT_EXECUTED, RunnerLink
 
 BATCH_MAX: Final = 256
 """Messages of one line that may be on their way together."""

@@ -26,12 +26,12 @@ from holdfast.model.envelope import ONE_WAY, Accepted, Call, DeclaredError, Repl
 from holdfast.model.ids import SECOND_US, MessageId, micros
 from holdfast.model.message import OutcomeKind
 from holdfast.ports.transport import RemoteStream
+from holdfast.runtime.remote import CANCEL_TIMER, MESSAGE_OUTCOME, AskMessage, AskTimer, MessageOutcome, pack, unpack
 from holdfast.settings import Settings
 
-from .client_connection import NOT_EXECUTED, RunnerLink
-from .client_inbox import ClientInbox
-from .client_lines import Left, Lines
-from .remote import CANCEL_TIMER, MESSAGE_OUTCOME, AskMessage, AskTimer, MessageOutcome, pack, unpack
+from .inbox import ClientInbox
+from .lines import Left, Lines
+from .link import NOT_EXECUTED, RunnerLink
 
 
 class ClientDoor:

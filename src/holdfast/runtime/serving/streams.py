@@ -18,7 +18,7 @@ from holdfast.model.ids import SECOND_US
 from holdfast.ports.transport import OutgoingStream
 from holdfast.transport import failure_of
 
-from .serving import Conversation
+from .inbound import Conversation
 
 logger = logging.getLogger("holdfast.runtime")
 

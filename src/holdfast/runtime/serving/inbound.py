@@ -1,7 +1,7 @@
 """What a runner does with what its peers ask: their messages go to its entities, their questions to its services.
 
 A batch of envelopes is handed on in one go, without a task per message: a volatile call becomes a turn that sends its
-reply when it settles, a durable one is let in by `serving_durable`, streams and questions get a task each. What a peer
+reply when it settles, a durable one is let in by `durable`, streams and questions get a task each. What a peer
 asked can be cancelled by it as long as it is in its `Conversation`; a durable message goes on without its sender.
 """
 

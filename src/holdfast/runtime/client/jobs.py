@@ -29,12 +29,12 @@ from holdfast.kit.ids import IdPool
 from holdfast.model.envelope import Request, Result
 from holdfast.model.ids import JobId, micros
 from holdfast.model.job import JobRow
+from holdfast.runtime import remote
+from holdfast.runtime.remote import ANYTHING, AskDeadLetters, AskJob, Orders, Submitted, order_of, pack, unpack
 from holdfast.settings import JobSettings, Settings
 
-from . import remote
-from .client_connection import NOT_EXECUTED, RunnerLink
-from .client_inbox import ClientInbox
-from .remote import ANYTHING, AskDeadLetters, AskJob, Orders, Submitted, order_of, pack, unpack
+from .inbox import ClientInbox
+from .link import NOT_EXECUTED, RunnerLink
 
 R = TypeVar("R")
 

@@ -1,0 +1,1 @@
+"""What a runner does for other processes: its socket, and what is asked there."""

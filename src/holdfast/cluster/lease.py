@@ -6,10 +6,11 @@ taken before the renewal was sent. Past it the runner must assume that it has be
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from holdfast.errors import PersistenceError, RunnerNotRegistered
+from holdfast.errors import PersistenceError, RunnerNotRegistered, StoreUnavailable
 from holdfast.kit.clock import Clock
 from holdfast.kit.service import Periodic
 from holdfast.metrics import MetricsService
@@ -19,6 +20,10 @@ from holdfast.ports.membership import Membership, Registration
 from holdfast.settings import ClusterSettings
 
 logger = logging.getLogger("holdfast.cluster")
+
+
+CLAIM_AGAIN_S = 0.25
+CLAIM_GRACE_S = 2.0
 
 
 class Lease:
@@ -40,16 +45,36 @@ class Lease:
         self.shards: Sequence[ShardRow] = ()
 
     async def start(self, *, address: str, version: str, types: tuple[str, ...], group: str) -> None:
-        """Becomes a runner and claims what nobody owns. Raises StoreUnavailable where another holds the store."""
+        """Becomes a runner and claims every shard of the group.
+
+        This version's engines serve all shards or none, so where another incarnation owns some it waits until that
+        one's lease must have ended. Raises StoreUnavailable where it has not, or where another holds the store.
+        """
         asked_at = self._clock.monotonic()
         ttl_us = micros(self._settings.lease_ttl)
         self.runner_id = await self._membership.register(Registration(address, version, types, ttl_us))
         self._deadline = asked_at + self._settings.lease_ttl
-        self.shards = await self._membership.claim(self.runner_id, group=group, shards=self._settings.shards)
+        await self._renewals.start()
+        await self._claim_all(group)
         self._metrics.cluster.shard_moves.labels(direction="in").inc(len(self.shards))
         await self._look_around()
         self._watch()
-        await self._renewals.start()
+
+    async def _claim_all(self, group: str) -> None:
+        give_up_at = self._clock.monotonic() + self._settings.lease_ttl + CLAIM_GRACE_S
+        while True:
+            self.shards = await self._membership.claim(self.runner_id, group=group, shards=self._settings.shards)
+            shards = sum(shard.group == group for shard in await self._membership.shards())
+            if len(self.shards) == shards:
+                return
+            if self._clock.monotonic() >= give_up_at:
+                owned = len(self.shards)
+                await self.stop()
+                raise StoreUnavailable(
+                    f"another runner owns {shards - owned} of the {shards} shards; several runners of one store are "
+                    "not built yet"
+                )
+            await asyncio.sleep(CLAIM_AGAIN_S)
 
     async def stop(self) -> None:
         """Gives the shards back and ends the incarnation."""

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from holdfast.cluster.lease import Lease
+from holdfast.errors import StoreUnavailable
+from holdfast.metrics import MetricsService
+from holdfast.model.cluster import RunnerRow, ShardRow
+from holdfast.ports.membership import Registration
+from holdfast.settings import ClusterSettings
+from holdfast.testing.loop import LoopClock, run
+
+SHARDS = 4
+
+
+class SharedMembership:
+    """A store where another incarnation owns some shards until a moment on the loop's clock."""
+
+    def __init__(self, clock: LoopClock, *, theirs: int, until_s: float) -> None:
+        self._clock = clock
+        self._theirs = theirs
+        self._until = clock.monotonic() + until_s
+        self.left: list[int] = []
+
+    async def register(self, registration: Registration) -> int:
+        return 7
+
+    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
+        return True
+
+    async def claim(self, runner_id: int, *, group: str, shards: int) -> list[ShardRow]:
+        return [shard for shard in await self.shards() if shard.runner_id == runner_id]
+
+    async def leave(self, runner_id: int) -> None:
+        self.left.append(runner_id)
+
+    async def runners(self) -> list[RunnerRow]:
+        return []
+
+    async def shards(self) -> list[ShardRow]:
+        theirs = self._theirs if self._clock.monotonic() < self._until else 0
+        return [ShardRow("default", number, 6 if number < theirs else 7, 1) for number in range(SHARDS)]
+
+
+def lease_on(membership: SharedMembership, clock: LoopClock) -> Lease:
+    settings = ClusterSettings(shards=SHARDS)
+    return Lease(membership=membership, clock=clock, settings=settings, metrics=MetricsService())
+
+
+def test_a_runner_waits_for_the_shards_of_a_dead_one() -> None:
+    async def main() -> None:
+        clock = LoopClock(asyncio.get_running_loop())
+        lease = lease_on(SharedMembership(clock, theirs=3, until_s=5.0), clock)
+        await lease.start(address="", version="1", types=(), group="default")
+        assert len(lease.shards) == SHARDS
+        await lease.stop()
+
+    run(main())
+
+
+def test_a_runner_does_not_start_beside_a_live_one() -> None:
+    async def main() -> None:
+        clock = LoopClock(asyncio.get_running_loop())
+        membership = SharedMembership(clock, theirs=3, until_s=3600.0)
+        lease = lease_on(membership, clock)
+        with pytest.raises(StoreUnavailable, match="3 of the 4 shards"):
+            await lease.start(address="", version="1", types=(), group="default")
+        assert membership.left == [7]
+
+    run(main())

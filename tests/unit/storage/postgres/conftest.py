@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -20,9 +19,6 @@ from holdfast.storage.postgres.parts import parts_of
 from holdfast.storage.postgres.sessions import WriteSession
 from holdfast.storage.postgres.store import PostgresRunnerStore, open_runner, options
 from tests.support.postgres import emptied_schema, servers
-
-collect_ignore = [] if shutil.which("pgbouncer") else ["test_pooler.py"]
-"""The pooler comes with the system, where it is installed; CI installs it."""
 
 REGISTRATION = Registration(address="tcp:here", version="1", types=("Cart",), lease_ttl_us=6_000_000)
 STATE = StateRow(shard=0, entity_type="Cart", entity_id="c-1", version=1, schema=1, state=b"state")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
-import asyncpg
 import pytest
 
 from holdfast.errors import FencedOut
+from holdfast.storage.postgres.faults import DRIVER_ERRORS
 
 from .conftest import STATE, Database, pid_of, unit, write
 
@@ -115,7 +115,7 @@ async def test_a_flush_that_was_left_behind_is_ended_before_its_outcome_is_told(
     await write(lost, STATE)
     flushes = await owner.endings.slot_end(1, lost.slot)
     assert flushes is not None and flushes < lost.batch
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises(DRIVER_ERRORS):
         await lost.connection.execute("COMMIT")
     owner.sessions.give_back(lost)
     assert await database.states() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,10 @@ from holdfast.storage.postgres.store import PostgresRunnerStore, open_runner, op
 
 from .conftest import REGISTRATION, STATE, Database, unit
 
-pytestmark = pytest.mark.postgres
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.skipif(not shutil.which("pgbouncer"), reason="needs pgbouncer: apt-get install pgbouncer"),
+]
 
 CONFIGURATION = """
 [databases]

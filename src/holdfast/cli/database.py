@@ -10,7 +10,7 @@ from holdfast.errors import ConfigurationError
 from holdfast.model.ids import SECOND_US
 from holdfast.runtime.config import chosen_store
 from holdfast.storage import migrations
-from holdfast.storage.open import masked
+from holdfast.storage.urls import masked
 
 from .exits import Exit
 

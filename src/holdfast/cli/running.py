@@ -12,7 +12,7 @@ from dataclasses import replace
 from holdfast.runtime.app import App
 from holdfast.runtime.config import NodeConfig
 from holdfast.runtime.node import Node
-from holdfast.storage.open import masked
+from holdfast.storage.urls import masked
 
 from .collector import settle_for_running
 from .exits import Exit

@@ -15,7 +15,8 @@ from holdfast.model.ids import SECOND_US
 from holdfast.model.job import PRIORITIES
 from holdfast.model.ledger import Ledger
 from holdfast.storage import migrations
-from holdfast.storage.open import masked, open_client_store
+from holdfast.storage.open import open_client_store
+from holdfast.storage.urls import masked
 
 from .database import store_named
 from .exits import Exit

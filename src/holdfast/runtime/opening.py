@@ -12,7 +12,8 @@ from holdfast.jobs.definition import Job
 from holdfast.kit.clock import Clock, SystemClock
 from holdfast.metrics import MetricsService
 from holdfast.settings import Settings
-from holdfast.storage.open import open_client_store, open_runner_store, scheme, sqlite_path
+from holdfast.storage.open import open_client_store, open_runner_store
+from holdfast.storage.urls import scheme, sqlite_path
 from holdfast.transport import SocketNetwork
 
 from .client.node import Client

@@ -16,13 +16,13 @@ import apsw
 from holdfast.errors import ConfigurationError
 from holdfast.kit.clock import Clock, SystemClock
 
-from .open import is_postgres, scheme, sqlite_path
 from .sqlite import schema
 from .sqlite.connection import Connection, open_connection
 from .sqlite.faults import translated_at_open
 from .sqlite.guard import guard, unguard
 from .sqlite.lock import RunnerLock
 from .steps import Applied, Step, pending_steps
+from .urls import is_postgres, scheme, sqlite_path
 
 _BUSY_S = 5.0
 

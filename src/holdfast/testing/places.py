@@ -12,7 +12,8 @@ from holdfast.ports.store import RunnerStore
 from holdfast.storage.memory.journal import StorageFaults
 from holdfast.storage.memory.store import MemoryStore
 from holdfast.storage.memory.tables import Tables
-from holdfast.storage.open import open_runner_store, scheme, sqlite_path
+from holdfast.storage.open import open_runner_store
+from holdfast.storage.urls import scheme, sqlite_path
 
 
 class Place(Protocol):

@@ -8,7 +8,8 @@ import pytest
 
 from holdfast.errors import ConfigurationError, StoreUnavailable
 from holdfast.storage.memory.store import MemoryStore
-from holdfast.storage.open import masked, open_client_store, open_runner_store, sqlite_path
+from holdfast.storage.open import open_client_store, open_runner_store
+from holdfast.storage.urls import masked, sqlite_path
 
 
 def test_three_slashes_name_a_file_below_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ async def test_a_database_that_does_not_answer_is_named_without_its_password(url
 
 
 async def test_a_missing_driver_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.storage.open.find_spec", lambda name: None)
+    monkeypatch.setattr("holdfast.storage.urls.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"pip install 'holdfast\[postgres\]'"):
         await open_runner_store("postgresql://db/shop")
 

@@ -27,7 +27,8 @@ from holdfast.model.ledger import Ledger
 from holdfast.ports.reads import LedgerReader
 from holdfast.runtime.config import absolute
 from holdfast.settings import ClusterSettings, EntitySettings, JobSettings, Settings
-from holdfast.storage.open import masked, open_client_store, scheme
+from holdfast.storage.open import open_client_store
+from holdfast.storage.urls import masked, scheme
 from holdfast.web.app import App
 
 from .load import Load

@@ -9,8 +9,8 @@ from typing import Literal
 
 from holdfast.errors import ConfigurationError, PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock, SystemClock
-from holdfast.storage.open import masked
 from holdfast.storage.statements import load_statements
+from holdfast.storage.urls import masked
 
 from . import schema
 from .connection import Connection, PostgresOptions, milliseconds, open_at_start, open_connection, session_settings

@@ -158,6 +158,7 @@ async def test_the_callers_deadline_ends_the_call_and_cancels_the_handler(cart: 
 
 
 async def test_a_cancelled_caller_cancels_the_volatile_handler(cart: Cart) -> None:
+    assert await cart.interruptions() == 0  # it is live, so the next call starts as it arrives
     call = asyncio.ensure_future(cart.sleep(3600.0))
     await app.cluster.runners()  # an answer to what was sent behind it
     call.cancel()

@@ -78,8 +78,9 @@ class Inbound:
         else:
             error = JobKeyConflict(f"the key {name[2]!r} of {name[0]} belongs to job {known.id} with other arguments")
             end = _end(keyless, JobState.DEAD, str(error), error.reason, now_us, self._around.runner_id)
-        # A unit's rows are written by kind, and ends come before new rows: so the end is a unit of its own.
-        await asyncio.gather(self._commit(_unit(taken, keyless)), self._commit(_unit(end)))
+        # A unit's rows are written by kind, and ends come before new rows: so the end is a unit of its own, behind.
+        stored, ended = self._add(_unit(taken, keyless)), self._add(_unit(end))
+        await asyncio.gather(asyncio.shield(stored), asyncio.shield(ended))
         tally.submitted.succeeded(0.0)
         tally.duration(0.0)
         tally.attempts(0)
@@ -91,6 +92,9 @@ class Inbound:
             tally.cancelled(0.0)
 
     async def _commit(self, unit: Unit) -> None:
+        await asyncio.shield(self._add(unit))
+
+    def _add(self, unit: Unit) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._around.commits.add(
             JobUnit(
@@ -99,7 +103,7 @@ class Inbound:
                 failed=lambda error: None if done.done() else done.set_exception(error),
             )
         )
-        await asyncio.shield(done)
+        return done
 
 
 _NEVER = 2**62

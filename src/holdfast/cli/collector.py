@@ -13,8 +13,7 @@ GENERATIONS = 20
 def settle_for_running() -> None:
     """Passes over what was imported and declared for good, and looks at the rest less often.
 
-    Measured at a tenth to a fifth of the CPU time of a durable message. A program that embeds a runner decides this for
-    itself.
+    A program that embeds a runner decides this for itself.
     """
     gc.collect()
     gc.freeze()

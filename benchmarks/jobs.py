@@ -31,12 +31,12 @@ from holdfast.errors import Conflict
 from holdfast.jobs.definition import declare_job
 from holdfast.jobs.engine import JobEngine
 from holdfast.jobs.surroundings import Surroundings
-from holdfast.jobs.units import CommitItem
 from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import SystemClock
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
+from holdfast.ports.commits import CommitItem
 from holdfast.ports.membership import Registration
 from holdfast.settings import Settings
 from holdfast.storage.open import open_runner_store

@@ -6,20 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from holdfast.model.unit import Unit
-
-
-class CommitItem(Protocol):
-    """An item of the group commit that carries a unit."""
-
-    @property
-    def unit(self) -> Unit: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    def taken(self) -> None: ...
-    def committed(self) -> None: ...
-    def failed(self, error: BaseException) -> None: ...
+from holdfast.ports.commits import CommitItem
 
 
 class Commits(Protocol):

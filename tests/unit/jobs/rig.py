@@ -14,12 +14,12 @@ from holdfast.errors import Conflict
 from holdfast.jobs.definition import Job, declare_job
 from holdfast.jobs.engine import JobEngine
 from holdfast.jobs.surroundings import Surroundings
-from holdfast.jobs.units import CommitItem
 from holdfast.kit.batching import GroupCommit
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
 from holdfast.model.ledger import JobCounts
+from holdfast.ports.commits import CommitItem
 from holdfast.ports.membership import Registration
 from holdfast.settings import JobSettings
 from holdfast.storage.memory.journal import StorageFaults

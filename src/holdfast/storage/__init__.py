@@ -1,1 +1,1 @@
-"""Stores: SQLite (embedded) and memory (reference and simulation), opened by URL with `open`."""
+"""Stores: SQLite (embedded), PostgreSQL, and memory (reference and simulation), opened by URL with `open`."""

@@ -77,11 +77,8 @@ class ClientDoor:
                 except NOT_EXECUTED:
                     reply = await self._link.ask(call, timeout_s - (perf_counter() - started))
             outcome = _value(handler, reply)
-        except Exception as error:
-            meter.failed(perf_counter() - started, error)
-            raise
-        except BaseException:
-            meter.cancelled(perf_counter() - started)
+        except BaseException as error:
+            _count_unsent(meter, error, perf_counter() - started)
             raise
         meter.succeeded(perf_counter() - started)
         return outcome
@@ -101,11 +98,8 @@ class ClientDoor:
             else:
                 assert not isinstance(reply, Left), "a message with a reply is not left in the inbox"
                 outcome = _value(handler, reply)
-        except Exception as error:
-            meter.failed(perf_counter() - started, error)
-            raise
-        except BaseException:
-            meter.cancelled(perf_counter() - started)
+        except BaseException as error:
+            _count_unsent(meter, error, perf_counter() - started)
             raise
         meter.succeeded(perf_counter() - started)
         return outcome
@@ -119,11 +113,8 @@ class ClientDoor:
             call = _durable(address, handler, args, kwargs, options, timeout_s, ONE_WAY)
             reply = await self._lines.deliver(address, call, timeout_s)
             receipt = _receipt(call, reply)
-        except Exception as error:
-            meter.failed(perf_counter() - started, error)
-            raise
-        except BaseException:
-            meter.cancelled(perf_counter() - started)
+        except BaseException as error:
+            _count_unsent(meter, error, perf_counter() - started)
             raise
         meter.succeeded(perf_counter() - started)
         return receipt
@@ -237,6 +228,14 @@ def _timing(options: SendOptions) -> Timing | None:
         every_us=micros(options.every or 0),
         name=options.name,
     )
+
+
+def _count_unsent(meter: OperationMeter, error: BaseException, seconds: float) -> None:
+    """A message that raised; a cancelled one has not failed."""
+    if isinstance(error, Exception):
+        meter.failed(seconds, error)
+    else:
+        meter.cancelled(seconds)
 
 
 def _value(handler: Handler, reply: Reply) -> Any:

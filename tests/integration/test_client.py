@@ -160,7 +160,8 @@ async def test_the_callers_deadline_ends_the_call_and_cancels_the_handler(cart: 
 async def test_a_cancelled_caller_cancels_the_volatile_handler(cart: Cart) -> None:
     assert await cart.interruptions() == 0  # it is live, so the next call starts as it arrives
     call = asyncio.ensure_future(cart.sleep(3600.0))
-    await app.cluster.runners()  # an answer to what was sent behind it
+    await asyncio.sleep(0)  # it is sent,
+    await app.cluster.runners()  # and this answers what was sent behind it
     call.cancel()
 
     async def interrupted() -> bool:
@@ -172,6 +173,7 @@ async def test_a_cancelled_caller_cancels_the_volatile_handler(cart: Cart) -> No
 async def test_a_cancelled_caller_leaves_the_durable_handler_alone(cart: Cart) -> None:
     await cart.note(4)
     call = asyncio.ensure_future(cart.note_slowly(5, 0.2))
+    await asyncio.sleep(0)
     await app.cluster.runners()
     call.cancel()
 

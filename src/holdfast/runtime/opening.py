@@ -16,7 +16,7 @@ from holdfast.storage.open import open_client_store, open_runner_store
 from holdfast.storage.urls import scheme, sqlite_path
 from holdfast.transport import SocketNetwork
 
-from .client.node import Client
+from .client import Client
 from .config import NodeConfig
 from .runner import VERSION, Runner
 from .serving.front import Front

@@ -20,8 +20,8 @@ from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.model.address import Address
 from holdfast.model.envelope import ONE_WAY, RETRY, Accepted, Call, Reply, Result
-from holdfast.runtime.client.lines import BATCH_MAX, LEFT, Lines
-from holdfast.runtime.client.link import RunnerLink
+from holdfast.runtime.remote.lines import BATCH_MAX, LEFT, Lines
+from holdfast.runtime.remote.link import RunnerLink
 
 CART = Address("Cart", "c")
 OTHER = Address("Cart", "o")

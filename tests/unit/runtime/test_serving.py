@@ -23,7 +23,7 @@ from holdfast.kit.clock import SystemClock
 from holdfast.model.address import Address
 from holdfast.model.envelope import RETRY, Call, Request, Result, StreamOpen
 from holdfast.ports.transport import Identity, Incoming, Peer
-from holdfast.runtime import remote
+from holdfast.runtime import questions
 from holdfast.runtime.node import Node
 from holdfast.runtime.runner import Runner
 from holdfast.runtime.serving.front import Front
@@ -170,7 +170,14 @@ async def test_an_unknown_service_is_answered_by_a_named_error(peer: Peer) -> No
 
 
 @pytest.mark.parametrize(
-    "service", [remote.SUBMIT_JOBS, remote.JOB_STATUS, remote.BROADCAST, remote.MESSAGE_OUTCOME, remote.ALLOCATE_IDS]
+    "service",
+    [
+        questions.SUBMIT_JOBS,
+        questions.JOB_STATUS,
+        questions.BROADCAST,
+        questions.MESSAGE_OUTCOME,
+        questions.ALLOCATE_IDS,
+    ],
 )
 async def test_a_question_that_cant_be_read_is_answered_by_a_named_error(peer: Peer, service: str) -> None:
     with pytest.raises(SerializationError):

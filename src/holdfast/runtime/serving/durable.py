@@ -28,7 +28,7 @@ from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.envelope import ONE_WAY, RETRY, Accepted, Call, Outgoing, Result
 from holdfast.model.message import MessageRow
-from holdfast.runtime.remote import due_at_us
+from holdfast.runtime.questions import due_at_us
 from holdfast.transport import failure_of
 
 from .inbound import NIL, Conversation, declared

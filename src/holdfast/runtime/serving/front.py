@@ -22,7 +22,7 @@ from holdfast.ports.reads import MessageReader
 from holdfast.ports.store import RunnerStore
 from holdfast.ports.transport import Identity, Listener, Network
 from holdfast.runtime.node import Node
-from holdfast.runtime.remote import MessageOutcome
+from holdfast.runtime.questions import MessageOutcome
 from holdfast.settings import Settings
 
 from .durable import DurableIntake

@@ -20,12 +20,13 @@ from holdfast.model.address import Address
 from holdfast.model.envelope import Request, Result
 from holdfast.model.ids import SECOND_US, JobId
 from holdfast.ports.store import Ids
-from holdfast.runtime import remote, remote_letters
+from holdfast.runtime import questions
 from holdfast.runtime.node import Node
-from holdfast.runtime.remote import (
+from holdfast.runtime.questions import (
     AskDeadLetters,
     AskEach,
     AskJob,
+    AskLetters,
     AskMessage,
     AskTimer,
     AskWhere,
@@ -37,7 +38,6 @@ from holdfast.runtime.remote import (
     pack,
     unpack,
 )
-from holdfast.runtime.remote_letters import AskLetters
 from holdfast.transport import failure_of
 
 from .inbound import Conversation
@@ -73,24 +73,24 @@ class Services:
         self._inbox_taken = inbox_taken
         self._tasks = tasks
         self._answers: dict[str, Answer] = {
-            remote.ALLOCATE_IDS: self._allocate_ids,
-            remote.TAKE_INBOX: self._take_inbox,
-            remote.MESSAGE_OUTCOME: self._message_outcome,
-            remote.CANCEL_TIMER: self._cancel_timer,
-            remote.BROADCAST: self._broadcast,
-            remote_letters.DEAD_LETTERS: self._dead_messages,
-            remote_letters.REPLAY: self._replay_message,
-            remote_letters.DISCARD: self._discard_message,
-            remote.SUBMIT_JOBS: self._submit_jobs,
-            remote.JOB_STATUS: self._job_status,
-            remote.JOB_WAIT: self._job_wait,
-            remote.JOB_CANCEL: self._job_cancel,
-            remote.JOB_REPLAY: self._job_replay,
-            remote.JOB_DISCARD: self._job_discard,
-            remote.JOB_DEAD_LETTERS: self._job_dead_letters,
-            remote.RUNNERS: self._runners,
-            remote.SHARDS: self._shards,
-            remote.WHERE: self._where,
+            questions.ALLOCATE_IDS: self._allocate_ids,
+            questions.TAKE_INBOX: self._take_inbox,
+            questions.MESSAGE_OUTCOME: self._message_outcome,
+            questions.CANCEL_TIMER: self._cancel_timer,
+            questions.BROADCAST: self._broadcast,
+            questions.LETTERS: self._dead_messages,
+            questions.REPLAY_LETTER: self._replay_message,
+            questions.DISCARD_LETTER: self._discard_message,
+            questions.SUBMIT_JOBS: self._submit_jobs,
+            questions.JOB_STATUS: self._job_status,
+            questions.JOB_WAIT: self._job_wait,
+            questions.JOB_CANCEL: self._job_cancel,
+            questions.JOB_REPLAY: self._job_replay,
+            questions.JOB_DISCARD: self._job_discard,
+            questions.JOB_DEAD_LETTERS: self._job_dead_letters,
+            questions.RUNNERS: self._runners,
+            questions.SHARDS: self._shards,
+            questions.WHERE: self._where,
         }
 
     def take(self, conversation: Conversation, request: Request) -> None:

@@ -33,17 +33,16 @@ from holdfast.model.ids import MessageId, micros
 from holdfast.model.message import MessageRow
 from holdfast.ports.store import ClientStore
 from holdfast.ports.transport import Network
-from holdfast.runtime import remote, remote_letters
-from holdfast.runtime.remote import AskEach, AskWhere, Spoken, due_at_us, pack, unpack
-from holdfast.runtime.remote_letters import AskLetters
+from holdfast.runtime import questions
+from holdfast.runtime.questions import AskEach, AskLetters, AskWhere, Spoken, due_at_us, pack, unpack
 from holdfast.settings import Settings
 from holdfast.transport import error_of
 
-from .door import ClientDoor
-from .inbox import ClientInbox
-from .jobs import ClientJobs
-from .lines import Lines
-from .link import RunnerLink
+from .remote.door import RemoteDoor
+from .remote.inbox import Leavings
+from .remote.jobs import RemoteJobs
+from .remote.lines import Lines
+from .remote.link import RunnerLink
 
 GROUP = "default"
 IDS_TIMEOUT_S = 2.0
@@ -76,12 +75,12 @@ class Client:
         self._tasks = TaskOwner("holdfast-client-inbox")
         self._link = RunnerLink(store=store, network=network, software=software, rng=rng)
         self._ids = IdPool(self._allocate)
-        self._inbox = ClientInbox(store.inbox)
+        self._inbox = Leavings(store.inbox)
         self._shard_count = 0
         self._lines = Lines(
             link=self._link, leave=self._leave, writes=lambda: self._inbox.writes, ids=self._ids, wheel=self._wheel
         )
-        self._door = ClientDoor(
+        self._door = RemoteDoor(
             link=self._link,
             lines=self._lines,
             inbox=self._inbox,
@@ -90,7 +89,7 @@ class Client:
             settings=settings,
             metrics=metrics,
         )
-        self._jobs = ClientJobs(
+        self._jobs = RemoteJobs(
             link=self._link, inbox=self._inbox, ids=self._ids, shards=self._shards, clock=clock, settings=settings
         )
         self._stopped = False
@@ -121,7 +120,7 @@ class Client:
         meter = self._metrics.cluster.meter(operation="broadcast", entity_type=declared.name)
         started = perf_counter()
         try:
-            answer = await self._ask(remote.BROADCAST, pack(asked), repeatable=False)
+            answer = await self._ask(questions.BROADCAST, pack(asked), repeatable=False)
         except HoldfastError as error:
             meter.failed(perf_counter() - started, error)
             raise
@@ -133,23 +132,23 @@ class Client:
 
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
         asked = pack(AskLetters(limit, after, entity_type))
-        return unpack(await self._ask(remote_letters.DEAD_LETTERS, asked), list[DeadMessage])
+        return unpack(await self._ask(questions.LETTERS, asked), list[DeadMessage])
 
     async def replay_message(self, message_id: int) -> MessageId:
-        answer = await self._ask(remote_letters.REPLAY, pack(message_id), repeatable=False)
+        answer = await self._ask(questions.REPLAY_LETTER, pack(message_id), repeatable=False)
         return MessageId(unpack(answer, int))
 
     async def discard_message(self, message_id: int) -> None:
-        await self._ask(remote_letters.DISCARD, pack(message_id), repeatable=False)
+        await self._ask(questions.DISCARD_LETTER, pack(message_id), repeatable=False)
 
     async def runners(self) -> Sequence[RunnerRow]:
-        return unpack(await self._ask(remote.RUNNERS), list[RunnerRow])
+        return unpack(await self._ask(questions.RUNNERS), list[RunnerRow])
 
     async def shards(self) -> Sequence[ShardRow]:
-        return unpack(await self._ask(remote.SHARDS), list[ShardRow])
+        return unpack(await self._ask(questions.SHARDS), list[ShardRow])
 
     async def where(self, address: Address) -> RunnerRow | None:
-        found: RunnerRow | None = unpack(await self._ask(remote.WHERE, pack(AskWhere(*address))), _MAYBE_RUNNER)
+        found: RunnerRow | None = unpack(await self._ask(questions.WHERE, pack(AskWhere(*address))), _MAYBE_RUNNER)
         return found
 
     def health(self) -> Health:
@@ -180,7 +179,7 @@ class Client:
         peer = self._link.peer
         if peer is not None:
             try:
-                request = Request(0, remote.ALLOCATE_IDS, pack(count), micros(IDS_TIMEOUT_S))
+                request = Request(0, questions.ALLOCATE_IDS, pack(count), micros(IDS_TIMEOUT_S))
                 reply = await peer.call(request)
                 if isinstance(reply, Result):
                     return unpack(reply.payload, int)
@@ -207,7 +206,7 @@ class Client:
         """Once the runner has taken what was left, nobody needs to be told of it any more."""
         left, writes = self._inbox.left, self._inbox.writes
         try:
-            await self._ask(remote.TAKE_INBOX, pack(left))
+            await self._ask(questions.TAKE_INBOX, pack(left))
         except HoldfastError:
             return  # asked again with the next connection
         self._lines.inbox_taken(writes)

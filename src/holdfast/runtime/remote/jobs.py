@@ -29,11 +29,11 @@ from holdfast.kit.ids import IdPool
 from holdfast.model.envelope import Request, Result
 from holdfast.model.ids import JobId, micros
 from holdfast.model.job import JobRow
-from holdfast.runtime import remote
-from holdfast.runtime.remote import ANYTHING, AskDeadLetters, AskJob, Orders, Submitted, order_of, pack, unpack
+from holdfast.runtime import questions
+from holdfast.runtime.questions import ANYTHING, AskDeadLetters, AskJob, Orders, Submitted, order_of, pack, unpack
 from holdfast.settings import JobSettings, Settings
 
-from .inbox import ClientInbox
+from .inbox import Leavings
 from .link import NOT_EXECUTED, RunnerLink
 
 R = TypeVar("R")
@@ -45,14 +45,14 @@ POLL_S = 20.0
 PAUSE_S = 0.05
 
 
-class ClientJobs:
+class RemoteJobs:
     """Implements `jobs.door.JobDoor` for a process that hosts nothing."""
 
     def __init__(
         self,
         *,
         link: RunnerLink,
-        inbox: ClientInbox,
+        inbox: Leavings,
         ids: IdPool,
         shards: Callable[[], Awaitable[int]],
         clock: Clock,
@@ -85,7 +85,7 @@ class ClientJobs:
         return handles + (await self._submit(plain) if plain else [])
 
     async def status(self, job: JobId, /) -> JobStatus:
-        return unpack(await self._ask(remote.JOB_STATUS, job), JobStatus)
+        return unpack(await self._ask(questions.JOB_STATUS, job), JobStatus)
 
     async def wait(self, job: JobId, /, *, timeout: float | None = None) -> FinishedJob:
         deadline = None if timeout is None else perf_counter() + timeout
@@ -95,7 +95,7 @@ class ClientJobs:
                 raise TimeoutError(f"job {job} had not ended after {timeout:g} s")
             asked = AskJob(str(job), self._inbox.left, micros(left_s))
             try:
-                payload = await self._link.question(remote.JOB_WAIT, pack(asked), left_s + 1.0)
+                payload = await self._link.question(questions.JOB_WAIT, pack(asked), left_s + 1.0)
             except (RunnerUnavailable, SendTimeout):
                 continue  # no runner for the moment: the job goes on with the next one
             finished: FinishedJob | None = unpack(payload, FINISHED)
@@ -103,20 +103,20 @@ class ClientJobs:
                 return finished
 
     async def cancel(self, job: JobId, /) -> CancelOutcome:
-        return CancelOutcome(unpack(await self._ask(remote.JOB_CANCEL, job), str))
+        return CancelOutcome(unpack(await self._ask(questions.JOB_CANCEL, job), str))
 
     async def replay(self, job: JobId, /) -> JobHandle[Any]:
-        payload = await self._ask(remote.JOB_REPLAY, job, repeatable=False)
+        payload = await self._ask(questions.JOB_REPLAY, job, repeatable=False)
         return JobHandle(int(unpack(payload, str)), False, self, ANYTHING)
 
     async def discard(self, job: JobId, /) -> None:
-        await self._ask(remote.JOB_DISCARD, job, repeatable=False)
+        await self._ask(questions.JOB_DISCARD, job, repeatable=False)
 
     async def dead_letters(
         self, *, limit: int = 100, after: JobId | None = None, job_type: str | None = None
     ) -> list[DeadLetter]:
         asked = AskDeadLetters(limit, None if after is None else str(after), job_type)
-        payload = await self._link.question(remote.JOB_DEAD_LETTERS, pack(asked), self._timeout_s)
+        payload = await self._link.question(questions.JOB_DEAD_LETTERS, pack(asked), self._timeout_s)
         return unpack(payload, list[DeadLetter])
 
     async def _ask(self, service: str, job: JobId, *, repeatable: bool = True) -> bytes:
@@ -150,7 +150,7 @@ class ClientJobs:
                 raise SendTimeout(f"no runner stored the job within {self._timeout_s:g} s: {self._link.why}")
             if peer is None:
                 continue
-            request = Request(0, remote.SUBMIT_JOBS, pack(Orders(orders, retry)), micros(left_s))
+            request = Request(0, questions.SUBMIT_JOBS, pack(Orders(orders, retry)), micros(left_s))
             try:
                 reply = await peer.call(request)
             except NOT_EXECUTED:

@@ -26,15 +26,15 @@ from holdfast.model.envelope import ONE_WAY, Accepted, Call, DeclaredError, Repl
 from holdfast.model.ids import SECOND_US, MessageId, micros
 from holdfast.model.message import OutcomeKind
 from holdfast.ports.transport import RemoteStream
-from holdfast.runtime.remote import CANCEL_TIMER, MESSAGE_OUTCOME, AskMessage, AskTimer, MessageOutcome, pack, unpack
+from holdfast.runtime.questions import CANCEL_TIMER, MESSAGE_OUTCOME, AskMessage, AskTimer, MessageOutcome, pack, unpack
 from holdfast.settings import Settings
 
-from .inbox import ClientInbox
+from .inbox import Leavings
 from .lines import Left, Lines
 from .link import NOT_EXECUTED, RunnerLink
 
 
-class ClientDoor:
+class RemoteDoor:
     """Implements `entities.door.Door` for a process that hosts nothing."""
 
     def __init__(
@@ -42,7 +42,7 @@ class ClientDoor:
         *,
         link: RunnerLink,
         lines: Lines,
-        inbox: ClientInbox,
+        inbox: Leavings,
         types: Mapping[str, EntityType],
         wheel: DeadlineWheel,
         settings: Settings,

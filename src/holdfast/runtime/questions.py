@@ -1,4 +1,4 @@
-"""What client and runner ask each other beside messages: the services by name, and what crosses with each.
+"""What processes ask each other beside messages: the services by name, and what crosses with each.
 
 A question and its answer are msgpack lists in the order of their fields; fields may be added at the end, with a
 default. Moments and durations are microseconds.
@@ -32,6 +32,9 @@ JOB_DEAD_LETTERS = "jobs.dead_letters"
 RUNNERS = "cluster.runners"
 SHARDS = "cluster.shards"
 WHERE = "cluster.where"
+LETTERS = "messages.dead_letters"
+REPLAY_LETTER = "messages.replay"
+DISCARD_LETTER = "messages.discard"
 
 ANYTHING = ValueCodec(Any, "a job's result")
 """Stands for the codec of a result that this process only passes on."""
@@ -58,6 +61,14 @@ class AskTimer(msgspec.Struct, frozen=True, array_like=True):
     entity_id: str
     name: str
     after: int = 0
+
+
+class AskLetters(msgspec.Struct, frozen=True, array_like=True):
+    """For dead letters of messages, by ascending id above `after`."""
+
+    limit: int
+    after: int = 0
+    entity_type: str | None = None
 
 
 class AskEach(msgspec.Struct, frozen=True, array_like=True):

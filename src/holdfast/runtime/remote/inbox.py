@@ -1,4 +1,4 @@
-"""Where a client leaves what no runner is there to take: rows of the inbox, many in one write.
+"""Where a process leaves what no owner is there to take: rows of the inbox, many in one write.
 
 A write waits behind the store's gate, so what comes in meanwhile goes out together with the next one.
 """
@@ -43,7 +43,7 @@ class Leaving:
             self._done.set_exception(error)
 
 
-class ClientInbox:
+class Leavings:
     """Leaves rows, and remembers how far: `left` is the highest id that may still be in the inbox, 0 for none.
 
     Ids are not written in their order, so what is known to be taken is told by `writes`, a count of the writes so far.

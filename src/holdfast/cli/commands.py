@@ -41,6 +41,9 @@ def run(
     *,
     store: Store = None,
     http: str | None = None,
+    listen: str | None = None,
+    advertise: str | None = None,
+    runners: int = 1,
     loop: Literal["uvloop", "asyncio"] = "uvloop",
     log_level: LogLevel = "info",
 ) -> Exit:
@@ -57,14 +60,22 @@ def run(
         URL of the store; else HOLDFAST_STORE, else pyproject.toml, else sqlite:///<app>.db.
     http
         HOST:PORT for /livez, /readyz and /metrics; else HOLDFAST_HTTP, else pyproject.toml, else none.
+    listen
+        HOST:PORT where other processes reach this runner (PostgreSQL); else HOLDFAST_LISTEN, else pyproject.toml,
+        else a free port for this machine alone. Beyond the loopback it needs TLS and a token.
+    advertise
+        HOST:PORT that the others are told, where it is another one; else HOLDFAST_ADVERTISE.
+    runners
+        Processes to run on this machine, one for each core (PostgreSQL); --http then serves all of them together.
     loop
         The event loop.
     log_level
         What is logged, to standard error.
     """
-    from .running import run_app
+    from .running import RunArguments, run_app
 
-    return run_app(target, store=store, http=http, loop=loop, log_level=log_level)
+    arguments = RunArguments(store=store, http=http, listen=listen, advertise=advertise)
+    return run_app(target, arguments, runners=runners, loop=loop, log_level=log_level)
 
 
 @app.command

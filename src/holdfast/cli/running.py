@@ -7,7 +7,7 @@ a drain, 1 when a second signal ended it, 2 when it could not start.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 from holdfast.runtime.app import App
 from holdfast.runtime.config import NodeConfig
@@ -20,27 +20,51 @@ from .loading import load_app
 from .logs import log_to_stderr
 from .loops import LoopName, run_on
 from .signals import StopSignals
+from .supervised import report_to_supervisor
+from .supervisor import RunnerOptions, check, supervise
 
 
-def run_app(target: str, *, store: str | None, http: str | None, loop: LoopName, log_level: str) -> Exit:
-    """Returns when the runner has stopped. Raises ConfigurationError for what keeps it from starting."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunArguments:
+    """What the command line said; None where it said nothing."""
+
+    store: str | None
+    http: str | None
+    listen: str | None
+    advertise: str | None
+
+
+def run_app(target: str, arguments: RunArguments, *, runners: int, loop: LoopName, log_level: str) -> Exit:
+    """Returns when all have stopped. Raises ConfigurationError for what keeps a runner from starting."""
     log_to_stderr(log_level)
     app = load_app(target)
-    config = app.config(store=store, http=http)
+    config = app.config(**asdict(arguments))
     if config.store_source == "argument":
-        config = replace(config, store_source="--store" if store else "the App")
-    return run_on(loop, serve(app, config, http))
+        config = replace(config, store_source="--store" if arguments.store else "the App")
+    check(config, runners)
+    if runners == 1:
+        return run_on(loop, serve(app, config, arguments))
+    options = RunnerOptions(
+        target=target,
+        store=config.store,
+        listen=arguments.listen,
+        advertise=arguments.advertise,
+        loop=loop,
+        log_level=log_level,
+    )
+    return run_on("asyncio", supervise(config, options, runners))
 
 
-async def serve(app: App, config: NodeConfig, http: str | None) -> Exit:
-    """Hosts until a signal comes."""
+async def serve(app: App, config: NodeConfig, arguments: RunArguments) -> Exit:
+    """Hosts until a signal comes, or until who started it as one of several is gone."""
     task = asyncio.current_task()
     assert task is not None
     with StopSignals(task) as signals:
         try:
-            async with app.runner(store=config.store, http=http) as node:
+            async with app.runner(**{**asdict(arguments), "store": config.store}) as node:
                 settle_for_running()
-                say(announcement(app, config, node))
+                if not report_to_supervisor(node.http, signals.ask):
+                    say(announcement(app, config, node))
                 await signals.asked.wait()
                 say("draining: what runs may end; a second signal stops at once")
         except asyncio.CancelledError:

@@ -40,6 +40,10 @@ class StopSignals:
         """Whether there was a second one."""
         return self._count > 1
 
+    def ask(self) -> None:
+        """The same as a first signal; callable from any thread."""
+        self._loop.call_soon_threadsafe(self.asked.set)
+
     def __enter__(self) -> Self:
         for number in SIGNALS:
             before = signal.getsignal(number)

@@ -70,18 +70,34 @@ class App(Declarations):
         ref = Ref(self._link, Address(declared.name, checked_entity_id(entity_id)), declared.handlers)
         return cast(E, ref)
 
-    def runner(self, *, store: str | None = None, http: str | None = None) -> AbstractAsyncContextManager[Node]:
+    def runner(
+        self,
+        *,
+        store: str | None = None,
+        http: str | None = None,
+        listen: str | None = None,
+        advertise: str | None = None,
+    ) -> AbstractAsyncContextManager[Node]:
         """Hosts this App's entities and jobs while the block runs; drains at its end.
 
         `store`: a URL; else HOLDFAST_STORE, pyproject.toml, or `sqlite:///<name>.db`. `http`: HOST:PORT of the
         operations pages (port 0 takes a free one; `node.http` says where they are), else HOLDFAST_HTTP,
-        pyproject.toml, or none. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
+        pyproject.toml, or none. `listen`: on PostgreSQL, HOST:PORT where other processes reach this runner, else
+        HOLDFAST_LISTEN, pyproject.toml, or a free port for this machine alone; `advertise`: the HOST:PORT that they
+        are told, if it is another. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
         """
-        return self._host(self.config(store=store, http=http))
+        return self._host(self.config(store=store, http=http, listen=listen, advertise=advertise))
 
-    def config(self, *, store: str | None = None, http: str | None = None) -> NodeConfig:
+    def config(
+        self,
+        *,
+        store: str | None = None,
+        http: str | None = None,
+        listen: str | None = None,
+        advertise: str | None = None,
+    ) -> NodeConfig:
         """What a node opened now with these arguments would use, and who said so. Raises ConfigurationError."""
-        return resolve(self.name, store=store or self._store, http=http)
+        return resolve(self.name, store=store or self._store, http=http, listen=listen, advertise=advertise)
 
     @asynccontextmanager
     async def _host(self, config: NodeConfig) -> AsyncGenerator[Node, None]:

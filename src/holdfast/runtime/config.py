@@ -13,10 +13,19 @@ from typing import Any, cast
 
 from holdfast.errors import ConfigurationError
 
+from .tls import TlsFiles
+
 STORE_VARIABLE = "HOLDFAST_STORE"
 HTTP_VARIABLE = "HOLDFAST_HTTP"
 HTTP_TOKEN_VARIABLE = "HOLDFAST_HTTP_TOKEN"
 """Only the environment: arguments show in process lists, and pyproject.toml is in version control."""
+LISTEN_VARIABLE = "HOLDFAST_LISTEN"
+ADVERTISE_VARIABLE = "HOLDFAST_ADVERTISE"
+CLUSTER_TOKEN_VARIABLE = "HOLDFAST_CLUSTER_TOKEN"
+"""Only the environment, for the same reasons."""
+TLS_VARIABLES = ("HOLDFAST_TLS_CERT", "HOLDFAST_TLS_KEY", "HOLDFAST_TLS_CA")
+ANY_PORT_HERE = ("127.0.0.1", 0)
+"""Where a runner listens that was not told: for the other processes of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,20 +37,42 @@ class NodeConfig:
     http: tuple[str, int] | None = None
     http_token: str | None = field(default=None, repr=False)
     """The bearer token that the operations pages ask for; they listen beyond the loopback only with one."""
+    listen: tuple[str, int] | None = None
+    """Where a runner on PostgreSQL awaits other processes; None for `ANY_PORT_HERE`."""
+    advertise: tuple[str, int] | None = None
+    """Where the others find it, if that is another address: of a service, or of a host behind a translation."""
+    cluster_token: str = field(default="", repr=False)
+    """What runners and clients of one cluster show each other."""
+    tls: TlsFiles = field(default_factory=TlsFiles)
 
 
-def resolve(app_name: str, *, store: str | None = None, http: str | None = None) -> NodeConfig:
+def resolve(
+    app_name: str,
+    *,
+    store: str | None = None,
+    http: str | None = None,
+    listen: str | None = None,
+    advertise: str | None = None,
+) -> NodeConfig:
     """Raises ConfigurationError for what can't be read."""
     table = _pyproject(Path.cwd())
     chosen, source = chosen_store(store)
     if not source:
         chosen, source = absolute(f"sqlite:///{app_name}.db"), "default"
-    address, _ = _first((http, "argument"), (os.environ.get(HTTP_VARIABLE), HTTP_VARIABLE), (table.get("http"), ""))
+
+    def address(given: str | None, variable: str, name: str) -> tuple[str, int] | None:
+        text, _ = _first((given, "argument"), (os.environ.get(variable), variable), (table.get(name), "pyproject.toml"))
+        return host_and_port(text) if text else None
+
     return NodeConfig(
         store=chosen,
         store_source=source,
-        http=host_and_port(address) if address else None,
+        http=address(http, HTTP_VARIABLE, "http"),
         http_token=os.environ.get(HTTP_TOKEN_VARIABLE),
+        listen=address(listen, LISTEN_VARIABLE, "listen"),
+        advertise=address(advertise, ADVERTISE_VARIABLE, "advertise"),
+        cluster_token=os.environ.get(CLUSTER_TOKEN_VARIABLE, ""),
+        tls=TlsFiles(*(os.environ.get(variable) or None for variable in TLS_VARIABLES)),
     )
 
 

@@ -17,7 +17,7 @@ from holdfast.storage.urls import scheme, sqlite_path
 from holdfast.transport import SocketNetwork
 
 from .client import Client
-from .config import NodeConfig
+from .config import ANY_PORT_HERE, NodeConfig
 from .runner import VERSION, Runner
 from .serving.front import Front
 
@@ -39,10 +39,11 @@ async def open_runner(
     Raises StoreUnavailable, SchemaMismatch, ConfigurationError; nothing is left open then.
     """
     clock = clock or SystemClock()
+    address = listen_address(config)
+    network = network_of(config, settings)
     store = await open_runner_store(config.store, clock=clock)
-    address = socket_address(config.store)
     front = address and Front(
-        network=SocketNetwork(settings.transport),
+        network=network,
         address=address,
         store=store,
         clock=clock,
@@ -80,9 +81,10 @@ async def open_client(
 ) -> Client:
     """A client that has looked for a runner. Raises as `open_runner`; that no runner answers is no error."""
     clock = clock or SystemClock()
+    network = network_of(config, settings)
     client = Client(
         store=await open_client_store(config.store, clock=clock),
-        network=SocketNetwork(settings.transport),
+        network=network,
         entity_types=entity_types,
         settings=settings,
         metrics=metrics,
@@ -98,6 +100,23 @@ async def open_client(
     return client
 
 
-def socket_address(store: str) -> str | None:
+def network_of(config: NodeConfig, settings: Settings) -> SocketNetwork:
+    """Sockets, with TLS where the configuration has it. Raises ConfigurationError for unusable certificates."""
+    return SocketNetwork(settings.transport, server_tls=config.tls.server(), client_tls=config.tls.client())
+
+
+def listen_address(config: NodeConfig) -> str | None:
     """Where the runner of this store listens; None for a store that only its own process can use."""
-    return f"unix:{sqlite_path(store)}.sock" if scheme(store) == "sqlite" else None
+    match scheme(config.store):
+        case "sqlite":
+            return f"unix:{sqlite_path(config.store)}.sock"
+        case "postgresql" | "postgres":
+            return tcp_address(config.listen or ANY_PORT_HERE)
+        case _:
+            return None
+
+
+def tcp_address(address: tuple[str, int]) -> str:
+    """`tcp:HOST:PORT` of the two."""
+    host, port = address
+    return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"

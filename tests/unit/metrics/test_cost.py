@@ -47,8 +47,14 @@ def test_a_scrape_costs_a_third_of_prometheus_client_at_most() -> None:
     assert ratio(lambda: generate_latest(registry), metrics.exposition, 1) > 3
 
 
-def bytes_each(make: Callable[[int], object], count: int = 2000) -> float:
-    """Memory that stays, each, with everything that belongs to a series."""
+def bytes_each(fresh: Callable[[], Callable[[int], object]], count: int) -> float:
+    """Memory that stays, each, with everything that belongs to a series: the least of three, since what other threads
+    allocate meanwhile is traced too.
+    """
+    return min(_bytes_each(fresh(), count) for _ in range(3))
+
+
+def _bytes_each(make: Callable[[int], object], count: int) -> float:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for number in range(count):
@@ -60,21 +66,29 @@ def bytes_each(make: Callable[[int], object], count: int = 2000) -> float:
 
 def test_a_counter_child_takes_at_most_250_bytes() -> None:
     """With its label values and its place in the metric."""
-    metrics = MetricsService()
-    assert bytes_each(lambda number: metrics.jobs.timeouts.labels(job_type=f"job_{number}").inc(1000)) <= 250
+
+    def fresh() -> Callable[[int], object]:
+        timeouts = MetricsService().jobs.timeouts
+        return lambda number: timeouts.labels(job_type=f"job_{number}").inc(1000)
+
+    assert bytes_each(fresh, 2000) <= 250
 
 
 def test_a_histogram_child_takes_at_most_600_bytes() -> None:
     """With numbers of some size in every bucket."""
-    metrics = MetricsService()
 
-    def make(number: int) -> None:
-        child = metrics.cluster.message_latency.labels(entity_type=f"Type{number}", operation="send")
-        for bound in (*BOUNDARIES.cluster, 10.0):
-            for _ in range(300):
-                child.observe(bound)
+    def fresh() -> Callable[[int], object]:
+        latency = MetricsService().cluster.message_latency
 
-    assert bytes_each(make, 200) <= 600
+        def make(number: int) -> None:
+            child = latency.labels(entity_type=f"Type{number}", operation="send")
+            for bound in (*BOUNDARIES.cluster, 10.0):
+                for _ in range(300):
+                    child.observe(bound)
+
+        return make
+
+    assert bytes_each(fresh, 200) <= 600
 
 
 def test_a_meter_costs_what_its_observation_costs() -> None:

@@ -22,6 +22,7 @@ from .loops import LoopName, run_on
 from .signals import StopSignals
 from .supervised import report_to_supervisor
 from .supervisor import RunnerOptions, check, supervise
+from .systemd import Systemd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,9 @@ async def serve(app: App, config: NodeConfig, arguments: RunArguments) -> Exit:
                 settle_for_running()
                 if not report_to_supervisor(node.http, signals.ask):
                     say(announcement(app, config, node))
-                await signals.asked.wait()
+                with Systemd(node.health) as systemd:
+                    await signals.asked.wait()
+                    systemd.stopping()
                 say("draining: what runs may end; a second signal stops at once")
         except asyncio.CancelledError:
             if not signals.insisted:

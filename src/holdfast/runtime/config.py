@@ -23,7 +23,7 @@ LISTEN_VARIABLE = "HOLDFAST_LISTEN"
 ADVERTISE_VARIABLE = "HOLDFAST_ADVERTISE"
 CLUSTER_TOKEN_VARIABLE = "HOLDFAST_CLUSTER_TOKEN"
 """Only the environment, for the same reasons."""
-TLS_VARIABLES = ("HOLDFAST_TLS_CERT", "HOLDFAST_TLS_KEY", "HOLDFAST_TLS_CA")
+TLS_VARIABLES = ("HOLDFAST_TLS_CERT", "HOLDFAST_TLS_KEY", "HOLDFAST_TLS_CA", "HOLDFAST_TLS_NAME")
 ANY_PORT_HERE = ("127.0.0.1", 0)
 """Where a runner listens that was not told: for the other processes of this machine."""
 

@@ -102,7 +102,8 @@ async def open_client(
 
 def network_of(config: NodeConfig, settings: Settings) -> SocketNetwork:
     """Sockets, with TLS where the configuration has it. Raises ConfigurationError for unusable certificates."""
-    return SocketNetwork(settings.transport, server_tls=config.tls.server(), client_tls=config.tls.client())
+    tls = config.tls
+    return SocketNetwork(settings.transport, server_tls=tls.server(), client_tls=tls.client(), tls_name=tls.name)
 
 
 def listen_address(config: NodeConfig) -> str | None:

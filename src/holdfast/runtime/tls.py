@@ -1,7 +1,8 @@
 """TLS between runners, and between clients and runners: one certificate each, and one authority that signed them all.
 
 With an authority (`ca`) both sides prove themselves: a runner takes no connection without a certificate of it. Without
-one, clients check the runner's certificate against the system's authorities. Names are checked as everywhere.
+one, clients check the runner's certificate against the system's authorities. A certificate must name the host that was
+connected to, or, where addresses come and go, the one name that all runners share.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from holdfast.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Paths of PEM files: this process's certificate (with its chain) and key, and the cluster's authority."""
+    """Paths of PEM files: this process's certificate (with its chain) and key, and the cluster's authority.
+
+    `name` is what every runner's certificate names, where that is not the host in its address.
+    """
 
     certificate: str | None = None
     key: str | None = None
     authority: str | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):

@@ -23,10 +23,13 @@ class SocketNetwork:
         *,
         server_tls: ssl.SSLContext | None = None,
         client_tls: ssl.SSLContext | None = None,
+        tls_name: str | None = None,
     ) -> None:
+        """`tls_name`: whom every peer's certificate must name, where that is not the host in its address."""
         self._settings = settings or TransportSettings()
         self._server_tls = server_tls
         self._client_tls = client_tls
+        self._tls_name = tls_name
 
     async def listen(self, address: str, *, identity: Identity, inbound: Inbound) -> SocketListener:
         reception = Reception(identity=identity, inbound=inbound, settings=self._settings)
@@ -45,5 +48,5 @@ class SocketNetwork:
             raise ConfigurationError(f"{address} is an address of the simulation, not of a socket")
         connection = Connection(identity=identity, inbound=inbound, settings=self._settings)
         timeout_s = self._settings.handshake_timeout
-        await connect(parsed, connection, tls=self._client_tls, timeout_s=timeout_s)
+        await connect(parsed, connection, tls=self._client_tls, tls_name=self._tls_name, timeout_s=timeout_s)
         return connection

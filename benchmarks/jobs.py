@@ -67,7 +67,7 @@ async def measured(path: Path, *, tasks: int, jobs: int) -> Run:
     def commit(items: Sequence[CommitItem]) -> Awaitable[None] | None:
         nonlocal flushes
         flushes += 1
-        return store.journal.commit([item.unit for item in items])
+        return store.journal.commit(items)
 
     wheel = DeadlineWheel(loop)
     commits: GroupCommit[CommitItem] = GroupCommit(

@@ -41,10 +41,10 @@ class Freed(Protocol):
         ...
 
 
-class EntityUnit:
-    """The turns of one entity that commit together."""
+class EntityUnit(CommitItem):
+    """The turns of one entity that commit together; its state's row comes last, when a flush takes it."""
 
-    __slots__ = ("_activation", "_encoded", "_freed", "_limit", "turns", "unit")
+    __slots__ = ("_activation", "_encoded", "_freed", "_limit", "turns")
 
     def __init__(self, activation: Activation, freed: Freed, limit: int) -> None:
         self._activation = activation
@@ -52,33 +52,26 @@ class EntityUnit:
         self._limit = limit
         self._encoded: bytes | None = None
         self.turns: list[HandlerTurn] = []
-        self.unit = Unit()
+        self.rows = []
+        self.size_bytes = 0
 
     @property
     def full(self) -> bool:
         return len(self.turns) >= self._limit
-
-    @property
-    def rows(self) -> int:
-        return len(self.unit.rows) + 1
-
-    @property
-    def size(self) -> int:
-        return self.unit.size_bytes
 
     def join(self, turn: HandlerTurn) -> None:
         self.turns.append(turn)
         if turn.encoded is not None:
             self._encoded = turn.encoded
         if turn.rows is not None:
-            self.unit.rows += turn.rows
-            self.unit.size_bytes += turn.size_bytes
+            self.rows += turn.rows
+            self.size_bytes += turn.size_bytes
         if turn.alone:
             self._limit = 0
 
     def void(self) -> None:
         """Before a flush has taken it: nothing of it is written, and nobody hears of it."""
-        self.turns, self.unit.rows, self._limit = [], [], 0
+        self.turns, self.rows, self._limit = [], [], 0
 
     def taken(self) -> None:
         if not self.turns:
@@ -86,7 +79,7 @@ class EntityUnit:
         activation = self._activation
         activation.open, activation.flying = None, self
         if self._encoded is not None:
-            self.unit.add(state_row(activation, self._encoded), len(self._encoded))
+            self.add(state_row(activation, self._encoded), len(self._encoded))
 
     def committed(self) -> None:
         if not self.turns:
@@ -119,33 +112,24 @@ def state_row(activation: Activation, encoded: bytes) -> StateRow:
     )
 
 
-class RowsItem:
+class RowsItem(CommitItem):
     """Rows that commit for themselves: an admission, a timer, a retry."""
 
-    __slots__ = ("_done", "_failed", "unit", "was_taken")
+    __slots__ = ("_done", "_failed", "was_taken")
 
     def __init__(
         self, rows: list[Row], size_bytes: int, done: Callable[[], None], failed: Callable[[BaseException], None]
     ) -> None:
-        self.unit = Unit()
-        self.unit.rows = rows
-        self.unit.size_bytes = size_bytes
+        self.rows = rows
+        self.size_bytes = size_bytes
         self._done = done
         self._failed = failed
         self.was_taken = False
 
-    @property
-    def rows(self) -> int:
-        return len(self.unit.rows)
-
-    @property
-    def size(self) -> int:
-        return self.unit.size_bytes
-
     def withdraw(self) -> None:
         """Before a flush has taken it: nothing of it is written, and nobody hears of it."""
         assert not self.was_taken, "a unit that a flush has taken can't be withdrawn"
-        self.unit.rows = []
+        self.rows = []
         self._done = self._failed = _nothing
 
     def taken(self) -> None:

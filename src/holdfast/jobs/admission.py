@@ -22,7 +22,7 @@ from holdfast.errors import Conflict, HoldfastError, JobInvalid, JobKeyConflict,
 from holdfast.kit.hashing import payload_hash
 from holdfast.model.ids import micros
 from holdfast.model.job import JobRow
-from holdfast.model.unit import Unit
+from holdfast.ports.commits import CommitItem
 from holdfast.ports.turn import Turn, current_turn
 
 from .call import JobCall, shard_of_job
@@ -56,10 +56,10 @@ class _KeysOfTurn(NamedTuple):
 _staged_keys: ContextVar[_KeysOfTurn | None] = ContextVar("holdfast_staged_keys", default=None)
 
 
-class Submission:
-    """Rows of new jobs on their way to the store; an item of the group commit."""
+class Submission(CommitItem):
+    """Rows of new jobs on their way to the store."""
 
-    __slots__ = ("_began", "_jobs", "_stored", "done", "rows", "size", "unit")
+    __slots__ = ("_began", "_jobs", "_stored", "done")
 
     def __init__(
         self,
@@ -68,18 +68,12 @@ class Submission:
         began: float,
         stored: Callable[[Sequence[JobRow], float], None],
     ) -> None:
-        self.unit = Unit()
-        self.unit.rows += jobs
-        self.size = len(jobs[0].payload) if len(jobs) == 1 else sum([len(row.payload) for row in jobs])
-        self.unit.size_bytes = self.size
-        self.rows = len(jobs)
+        self.rows = list(jobs)
+        self.size_bytes = len(jobs[0].payload) if len(jobs) == 1 else sum([len(row.payload) for row in jobs])
         self.done = done
         self._began = began
         self._jobs = jobs
         self._stored = stored
-
-    def taken(self) -> None:
-        """Nothing to do: the unit is complete."""
 
     def committed(self) -> None:
         self._stored(self._jobs, self._began)

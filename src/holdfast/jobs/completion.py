@@ -17,7 +17,7 @@ from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.kit.backoff import Backoff
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.job import EndStart, JobRow, JobState
-from holdfast.model.unit import Unit
+from holdfast.ports.commits import CommitItem
 from holdfast.ports.journal import OpenTransaction
 
 from .attempt import Attempt, Held, Interruption, Phase
@@ -52,26 +52,22 @@ WRITE_AGAIN = Backoff(first_s=0.1, ceiling_s=5.0)
 """Pauses between two tries to write an end that the store refused."""
 
 
-class Ending:
-    """An attempt's end on its way to the store; an item of the group commit."""
+class Ending(CommitItem):
+    """An attempt's end on its way to the store."""
 
-    __slots__ = ("attempt", "end", "finished_at", "outcome", "rows", "size", "tries", "unit", "_completion")
+    __slots__ = ("_completion", "attempt", "end", "finished_at", "outcome", "tries")
 
     def __init__(
-        self, completion: Completion, attempt: Attempt, end: AttemptEnd, outcome: Outcome, finished_at: int, unit: Unit
+        self, completion: Completion, attempt: Attempt, end: AttemptEnd, outcome: Outcome, finished_at: int
     ) -> None:
+        self.rows = []
+        self.size_bytes = 0
         self._completion = completion
         self.attempt = attempt
         self.end = end
         self.outcome = outcome
         self.finished_at = finished_at
-        self.unit = unit
-        self.rows = len(unit.rows)
-        self.size = unit.size_bytes
         self.tries = 0
-
-    def taken(self) -> None:
-        """Nothing to do: the unit is complete."""
 
     def committed(self) -> None:
         self._completion.written(self)
@@ -149,16 +145,15 @@ class Completion:
         return rule
 
     def _write(self, attempt: Attempt, end: AttemptEnd, outcome: Outcome, now_us: int) -> None:
-        unit = Unit()
+        ending = Ending(self, attempt, end, outcome, now_us)
         row = end_row(attempt.held.row, outcome, now_us, self._runner_id)
-        unit.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
+        ending.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
         if type(outcome) is Completed and not attempt.plain:
             staged, size = attempt.staged()
-            unit.rows += staged
-            unit.size_bytes += size
+            ending.rows += staged
+            ending.size_bytes += size
         if attempt.record.open == 0:
-            unit.add(EndStart(attempt.record.id))
-        ending = Ending(self, attempt, end, outcome, now_us, unit)
+            ending.add(EndStart(attempt.record.id))
         transaction = None if attempt.plain else attempt.take_transaction()
         if transaction is None:
             self._commits.add(ending)
@@ -173,7 +168,7 @@ class Completion:
             self._commits.add(ending)
             return
         try:
-            await transaction.commit(ending.unit)
+            await transaction.commit(ending)
         except FencedOut as error:
             self.refused(ending, error)
         except PersistenceError as error:

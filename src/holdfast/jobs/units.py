@@ -15,26 +15,15 @@ class Commits(Protocol):
     def add(self, item: CommitItem, /) -> None: ...
 
 
-class JobUnit:
+class JobUnit(CommitItem):
     """A unit with two callbacks, for what is not hot; exactly one of them is called."""
 
-    __slots__ = ("_committed", "_failed", "unit")
+    __slots__ = ("_committed", "_failed")
 
     def __init__(self, unit: Unit, *, committed: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
-        self.unit = unit
+        self.rows, self.size_bytes = unit.rows, unit.size_bytes
         self._committed = committed
         self._failed = failed
-
-    @property
-    def rows(self) -> int:
-        return len(self.unit.rows)
-
-    @property
-    def size(self) -> int:
-        return self.unit.size_bytes
-
-    def taken(self) -> None:
-        """Nothing to do: a unit of the engine is complete when it is added."""
 
     def committed(self) -> None:
         self._committed()

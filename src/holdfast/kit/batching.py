@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from typing import Any, Generic, Protocol, TypeVar
 
 ROWS_MAX = 256
@@ -32,13 +32,13 @@ class Item(Protocol):
     """Something that is committed as a whole."""
 
     @property
-    def rows(self) -> int:
-        """How many rows it writes."""
+    def rows(self) -> Sized:
+        """What it writes; the number of rows bounds a batch."""
         ...
 
     @property
-    def size(self) -> int:
-        """How many bytes they hold, roughly."""
+    def size_bytes(self) -> int:
+        """How much they hold, roughly."""
         ...
 
     def taken(self) -> None:
@@ -115,7 +115,7 @@ class GroupCommit(Generic[T]):
     @property
     def waiting_bytes(self) -> int:
         """Their bytes; adds them up, so not for a hot path."""
-        return sum(item.size for item in self._waiting)
+        return sum(item.size_bytes for item in self._waiting)
 
     async def drain(self) -> None:
         """Returns when everything that came has been committed or has failed."""
@@ -181,8 +181,8 @@ class GroupCommit(Generic[T]):
         batch, self._waiting = self._waiting, []
         rows = size = 0
         for count, item in enumerate(batch):
-            rows += item.rows
-            size += item.size
+            rows += len(item.rows)
+            size += item.size_bytes
             if (rows > self._rows_max or size > self._bytes_max) and count:
                 batch, self._waiting = batch[:count], batch[count:] + self._waiting
                 break

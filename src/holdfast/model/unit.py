@@ -71,8 +71,11 @@ class Unit:
 
     __slots__ = ("rows", "size_bytes")
 
+    rows: list[Row]
+    size_bytes: int
+
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self.rows = []
         self.size_bytes = 0
 
     def add(self, row: Row, size_bytes: int = 0) -> None:

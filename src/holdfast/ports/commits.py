@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from holdfast.model.unit import Unit
 
 
-class CommitItem(Protocol):
-    """A unit, and who is to be told about it: `taken` once a flush has it, then one of the other two."""
+class CommitItem(Unit, ABC):
+    """A unit that knows who is to be told about it: `taken` once a flush has it, then one of the other two."""
 
-    @property
-    def unit(self) -> Unit: ...
+    __slots__ = ()
 
-    @property
-    def rows(self) -> int: ...
+    def taken(self) -> None:
+        """Most units are complete when they are added."""
+        return
 
-    @property
-    def size(self) -> int: ...
+    @abstractmethod
+    def committed(self) -> None:
+        """It is on disk."""
 
-    def taken(self) -> None: ...
-
-    def committed(self) -> None: ...
-
-    def failed(self, error: BaseException) -> None: ...
+    @abstractmethod
+    def failed(self, error: BaseException) -> None:
+        """Its commit raised this."""

@@ -88,7 +88,7 @@ class Runner:
         self._wheel = DeadlineWheel(self.loop)
         journal = MeteredJournal(store.journal, metrics)
         self._group: GroupCommit[CommitItem] = GroupCommit(
-            lambda batch: journal.commit([item.unit for item in batch]),
+            journal.commit,
             loop=self.loop,
             splits=_splits,
             rows_max=settings.commit.batch_rows_max,

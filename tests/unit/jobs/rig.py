@@ -67,7 +67,7 @@ class Rig:
         self.wheel = DeadlineWheel(loop)
         journal = self.store.journal
         self.commits: GroupCommit[CommitItem] = GroupCommit(
-            lambda items: journal.commit([item.unit for item in items]),
+            journal.commit,
             loop=loop,
             splits=lambda error: isinstance(error, Conflict),
         )

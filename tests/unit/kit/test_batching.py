@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +28,8 @@ class Entry:
     """An item that notes what it is told."""
 
     name: str
-    rows: int = 1
-    size: int = 10
+    rows: Sized = (None,)
+    size_bytes: int = 10
     poison: bool = False
     told: list[str] = field(default_factory=list)
 
@@ -142,7 +142,7 @@ def test_bounds_hold_and_an_oversized_item_goes_alone(delay_s: float | None) -> 
     async def main() -> None:
         disk = Disk(delay_s=delay_s)
         weights = {"a": (2, 10), "b": (2, 10), "c": (1, 10), "d": (9, 10), "e": (1, 60), "f": (1, 50), "g": (1, 500)}
-        items = [Entry(name, rows=rows, size=size) for name, (rows, size) in weights.items()]
+        items = [Entry(name, rows=range(rows), size_bytes=size) for name, (rows, size) in weights.items()]
         await add_all(group(disk, rows_max=4, bytes_max=100), items)
         assert disk.tried == ["ab", "c", "d", "e", "f", "g"]
 
@@ -339,7 +339,7 @@ def test_every_item_is_committed_once_in_order_or_fails_alone(
     async def main() -> None:
         disk = Disk(delay_s=delay_s)
         commits = group(disk, rows_max=bounds[0], bytes_max=bounds[1])
-        items = [Entry(chr(0x4E00 + n), rows, size, poison) for n, (rows, size, poison) in enumerate(weights)]
+        items = [Entry(chr(0x4E00 + n), range(rows), size, poison) for n, (rows, size, poison) in enumerate(weights)]
         weight = {item.name: item for item in items}
         for item, gap in zip(items, gaps, strict=False):
             commits.add(item)
@@ -350,7 +350,8 @@ def test_every_item_is_committed_once_in_order_or_fails_alone(
         for item in items:
             assert item.told == ["taken", "Poisoned" if item.poison else "committed"]
         for batch in disk.tried:
-            rows, size = (sum(getattr(weight[name], part) for name in batch) for part in ("rows", "size"))
+            rows = sum(len(weight[name].rows) for name in batch)
+            size = sum(weight[name].size_bytes for name in batch)
             assert len(batch) == 1 or (rows <= bounds[0] and size <= bounds[1])
 
     run(main(), seed=seed)

@@ -17,19 +17,13 @@ from holdfast.ports.reads import InboxWriter
 class Leaving:
     """One row on its way into the inbox; an item of the group commit."""
 
-    __slots__ = ("_done", "entry")
+    __slots__ = ("_done", "entry", "rows", "size_bytes")
 
     def __init__(self, entry: tuple[int, int, InboxKind, bytes], done: asyncio.Future[None]) -> None:
         self.entry = entry
+        self.rows = (entry,)
+        self.size_bytes = len(entry[3])
         self._done = done
-
-    @property
-    def rows(self) -> int:
-        return 1
-
-    @property
-    def size(self) -> int:
-        return len(self.entry[3])
 
     def taken(self) -> None:
         """Nothing to do: the row is complete."""

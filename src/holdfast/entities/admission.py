@@ -21,7 +21,7 @@ from .inflight import Inflight
 from .manager import EntityManager
 from .surroundings import Surroundings
 from .timers import unstage
-from .turns import HandlerTurn
+from .turns import Activation, HandlerTurn
 from .units import Committer, surely_not_written
 
 
@@ -70,23 +70,41 @@ class Admission:
         self._manager.refuse_overload(activation)
         if not self._delivery.caught_up:
             await self._delivery.refill(activation)
-        if activation.overflow:
-            raise MailboxFull(f"{row.address} has more messages stored than its mailbox holds; they come first")
         next_id = await self._ids.take() if row.every_us else 0
         turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
-        turn.arguments = handler.signature.decode(row.payload)
+        self._let_in(turn, listener, one_way=one_way)
+        return Admitted(False, turn, row.id)
+
+    def accept_now(
+        self, activation: Activation, row: MessageRow, handler: Handler, listener: Listener, *, one_way: bool
+    ) -> DurableTurn | None:
+        """The same for the most frequent message, without a coroutine: one that its sender has not sent before.
+
+        None where something has to be looked up first; then `accept` does it.
+        """
+        if row.key is not None or row.every_us or row.id in self._inflight or not self._delivery.caught_up:
+            return None
+        self._manager.refuse_overload(activation)
+        turn = self._delivery.turn(activation, handler, row, stored=False)
+        self._let_in(turn, listener, one_way=one_way)
+        return turn
+
+    def _let_in(self, turn: DurableTurn, listener: Listener, *, one_way: bool) -> None:
+        activation, row = turn.activation, turn.row
+        if activation.overflow:
+            raise MailboxFull(f"{row.address} has more messages stored than its mailbox holds; they come first")
+        turn.arguments = turn.handler.signature.decode(row.payload)
         turn.listeners.append(listener)
         self._inflight.add(turn)
         if row.due_at or row.name:
             self._schedule(turn)
-        else:
-            self._delivery.hand_out(turn)
-            if one_way and not turn.started_at:
-                if activation.suspended or activation.held:
-                    turn.store_now()
-                else:
-                    activation.unstored = True
-        return Admitted(False, turn, row.id)
+            return
+        self._delivery.hand_out(turn)
+        if one_way:
+            if activation.suspended or activation.held:
+                turn.store_now()
+            else:
+                activation.unstored = True
 
     async def listen(self, message_id: int, listener: Listener) -> None:
         """Tells the listener how the message of this id ends, or ended. Raises MessageNotFound."""
@@ -169,7 +187,6 @@ class Admission:
         hosted = self._manager.hosted_type(row.entity_type)
         hosted.duplicates.inc()
         ending, outcome = outcome_of(hosted.handlers[row.method], done)
-        listener.stored()
         listener.done(ending, outcome)
         return Admitted(True, None, done.id)
 

@@ -349,7 +349,6 @@ class Delivery:
             turn.activation.hosted.died("crashes" if turn.row.crashes >= self._settings.crashes_max else "MaxRetries")
         listeners, turn.listeners = turn.listeners, []
         for listener in listeners:
-            listener.stored()
             listener.done(turn.ending, turn.outcome)
         if turn.next_row is not None:
             self.deliver_later(turn.next_row)

@@ -47,7 +47,8 @@ class Listener(Protocol):
         ...
 
     def done(self, ending: Ending, outcome: Any) -> None:
-        """Its outcome: the value, the declared error, or why it is dead."""
+        """Its outcome, which is on disk, whether `stored` was told or not: the value, the declared error, or why it
+        is dead."""
         ...
 
 
@@ -76,6 +77,7 @@ class DurableRules:
 
     def __init__(self, around: Surroundings, *, deliveries: Deliveries) -> None:
         self.settings = around.settings
+        self.handler_timeout = around.settings.handler_timeout
         self.clock = around.clock
         self.rng = around.random
         self.incarnation = around.runner_id
@@ -93,21 +95,12 @@ class DurableTurn(HandlerTurn):
     `reply` is the outcome as it was stored.
     """
 
-    __slots__ = (
-        "_rules",
-        "_storing",
-        "deliveries",
-        "due_at",
-        "listeners",
-        "next_id",
-        "next_row",
-        "put_off",
-        "reply",
-        "row",
-        "stored",
-    )
-
     plain = False
+    due_at = 0
+    next_row: MessageRow | None = None
+    put_off = False
+    reply: bytes | None = None
+    _storing: RowsItem | None = None
 
     def __init__(
         self,
@@ -119,19 +112,14 @@ class DurableTurn(HandlerTurn):
         stored: bool,
         next_id: int = 0,
     ) -> None:
-        super().__init__(activation, handler, (), None, rules.settings.handler_timeout)
+        super().__init__(activation, handler, (), None, rules.handler_timeout)
         self.row = row
-        self.keeps_place = handler.options.on_retry == "wait"
+        self.keeps_place = handler.keeps_place
         self.stored = stored
         self.listeners: list[Listener] = []
         self.deliveries = row.deliveries
-        self.due_at = 0
         self.next_id = next_id
-        self.next_row: MessageRow | None = None
-        self.put_off = False
-        self.reply: bytes | None = None
         self._rules = rules
-        self._storing: RowsItem | None = None
 
     def starting(self) -> None:
         self.started_at = perf_counter()
@@ -171,7 +159,8 @@ class DurableTurn(HandlerTurn):
 
     def conclude(self) -> None:
         """What the message's end writes beside the handler's own effects."""
-        self._settle_storing()
+        if self._storing is not None:
+            self._settle_storing(self._storing)
         self.due_at = 0
         if self.ending is Ending.VALUE:
             self._consume(OutcomeKind.REPLIED, self.reply)
@@ -183,25 +172,26 @@ class DurableTurn(HandlerTurn):
         elif isinstance(self.outcome, Exception):
             self._failed(self.outcome)
 
-    def _settle_storing(self) -> None:
+    def _settle_storing(self, storing: RowsItem) -> None:
         """A row no flush has taken need not be written any more; one in flight will be there when this commits."""
-        if self._storing is None:
-            return
-        if self._storing.was_taken:
+        if storing.was_taken:
             self.stored = True
         else:
-            self._storing.withdraw()
+            storing.withdraw()
         self._storing = None
 
     def _consume(self, kind: OutcomeKind, outcome: bytes | None, *more: Row) -> None:
         row, now = self.row, self._rules.clock.now_us()
         self.reply = outcome
-        rows: list[Row] = [Consume(row.id)] if self.stored else []
-        rows.append(done_row(row, kind, outcome, self.deliveries, now, self._rules.incarnation))
+        rows: list[Row] = [done_row(row, kind, outcome, self.deliveries, now, self._rules.incarnation), *more]
+        if self.stored:
+            rows.append(Consume(row.id))
         if row.every_us and not self._stopped_itself():
             self.next_row = self._next_occurrence(now)
             rows.append(self.next_row)
-        self.rows = [*rows, *more, *(self.rows or ())]
+        if self.rows:
+            rows += self.rows
+        self.rows = rows
         self.size_bytes += len(outcome or b"") + len(row.payload)
 
     def _stopped_itself(self) -> bool:
@@ -251,7 +241,8 @@ class DurableTurn(HandlerTurn):
     def refuse(self, error: BaseException) -> None:
         """The handler was not run. What passes by itself costs no try: a stored message stays where it is."""
         if isinstance(error, RunnerUnavailable | Suspended):
-            self._settle_storing()
+            if self._storing is not None:
+                self._settle_storing(self._storing)
             self.ended = self.put_off = True
             self.ending, self.outcome = Ending.FAILURE, error
         else:
@@ -273,7 +264,10 @@ class DurableTurn(HandlerTurn):
         return not self.abandoned
 
     def settle(self) -> None:
-        super().settle()
+        self.settled = True
+        self._count()
+        for act in self.after or ():
+            act()
         self._rules.deliveries.concluded(self)
 
     def commit_failed(self, error: BaseException) -> None:

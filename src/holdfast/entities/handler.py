@@ -40,6 +40,7 @@ class Handler:
         "function",
         "is_async",
         "durable",
+        "keeps_place",
         "name",
         "observe",
         "options",
@@ -57,6 +58,7 @@ class Handler:
         self.readonly = options.readonly or (options.stream and not options.exclusive)
         self.writes = not self.readonly
         self.durable = options.durable
+        self.keeps_place = options.on_retry == "wait"
         self.observe: Callable[[float], None] = _unobserved
         self.is_async = inspect.iscoroutinefunction(function)
         self.errors = {error.__name__: error for error in options.errors}

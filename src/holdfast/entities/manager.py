@@ -97,7 +97,7 @@ class EntityManager:
 
     def refuse_overload(self, activation: Activation) -> None:
         """Raises MailboxFull, or RunnerUnavailable while draining; before anything is acknowledged."""
-        if activation.queued >= activation.hosted.mailbox:
+        if activation.waiting is not None and activation.queued >= activation.hosted.mailbox:
             raise MailboxFull(f"{activation.address} has {activation.queued} messages waiting")
         if self.draining:
             raise RunnerUnavailable("this runner is stopping")

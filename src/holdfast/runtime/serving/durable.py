@@ -62,6 +62,10 @@ class RemoteListener:
         self._turn: DurableTurn | None = None
         self._stored = False
 
+    def is_new(self, turn: DurableTurn) -> None:
+        """It was let in, as `turn`, under the id it came with; nothing was heard before this."""
+        self._duplicate, self._turn = False, turn
+
     def admitted(self, how: Admitted) -> None:
         """Whether it was known, and by which id; what was heard before this is answered now."""
         self._duplicate, self._turn, self._message_id = how
@@ -71,19 +75,18 @@ class RemoteListener:
     def stored(self) -> None:
         if self._duplicate is None:
             self._stored = True
-            return
-        turn = self._turn
-        ended = turn is not None and turn.settled and not turn.due_at
-        if self._one_way or not ended:  # of one that has ended, the outcome is told next
+        else:
             self._answer(Accepted(self._correlation, self._message_id, self._duplicate))
 
     def refused(self, error: BaseException) -> None:
         self._answer(failure_of(error, correlation=self._correlation))
 
     def done(self, ending: Ending, outcome: Any) -> None:
-        if self._one_way or self._conversation is None:
+        if self._conversation is None:
             return
-        if ending is Ending.VALUE:
+        if self._one_way:
+            self.stored()
+        elif ending is Ending.VALUE:
             self._answer(Result(self._correlation, self._encoded(outcome)))
         elif ending is Ending.DECLARED:
             self._answer(declared(self._correlation, outcome))
@@ -144,28 +147,31 @@ class DurableIntake:
         listener = RemoteListener(conversation, handler, call)
         conversation.waiting[call.correlation] = listener
         try:
-            admitted = begin(self._accept(handler, call, listener))
+            self._let_in(conversation, handler, call, listener)
         except Exception:
             conversation.waiting.pop(call.correlation, None)
             raise
+
+    def _let_in(self, conversation: Conversation, handler: Handler, call: Call, listener: RemoteListener) -> None:
+        activation = self._live.get(Address(call.entity_type, call.entity_id))
+        if activation is not None and not call.flags & RETRY:
+            row = self._row(handler, call, activation.shard)
+            turn = self._admission.accept_now(activation, row, handler, listener, one_way=True)
+            if turn is not None:
+                listener.is_new(turn)
+                return
+        admitted = begin(self._accept(handler, call, listener))
         if isinstance(admitted, Rest):
             self._hold(conversation, call, _finish(admitted, listener))
         else:
             listener.admitted(admitted)
 
     def _accept(self, handler: Handler, call: Call, listener: RemoteListener) -> Coroutine[Any, Any, Admitted]:
-        return self._admission.accept(
-            self._row(handler, call), handler, listener, retry=bool(call.flags & RETRY), one_way=True
-        )
+        address = Address(call.entity_type, checked_entity_id(call.entity_id))
+        row = self._row(handler, call, self._shard_of(address))
+        return self._admission.accept(row, handler, listener, retry=bool(call.flags & RETRY), one_way=True)
 
-    def _row(self, handler: Handler, call: Call) -> MessageRow:
-        address = Address(call.entity_type, call.entity_id)
-        activation = self._live.get(address)
-        if activation is None:
-            checked_entity_id(call.entity_id)
-            shard = self._shard_of(address)
-        else:
-            shard = activation.shard
+    def _row(self, handler: Handler, call: Call, shard: int) -> MessageRow:
         now, timing, payload = self._clock.now_us(), call.timing, call.payload
         due_at = 0 if timing is None else due_at_us(timing, now)
         return MessageRow(

@@ -17,13 +17,17 @@ class InboxKind(enum.IntEnum):
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):
-    """A request to a shard's owner about live work: `cancel`, `replay`, `discard` of a job, or `cancel_timer`."""
+    """A request to a shard's owner about live work: `cancel`, `replay`, `discard` of a job, or `cancel_timer`.
+
+    `number` is the id that a replay gives the new job, chosen by whoever asked for it.
+    """
 
     verb: str
     target: int
     entity_type: str = ""
     entity_id: str = ""
     name: str = ""
+    number: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

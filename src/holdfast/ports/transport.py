@@ -105,6 +105,15 @@ class Peer(Protocol):
         """Seconds since anything was heard of the peer."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Calls that the peer has not answered yet."""
+        ...
+
+    def probe(self) -> None:
+        """Asks for a sign of life, which `silent_s` will show."""
+        ...
+
     def call(self, asking: Asking) -> asyncio.Future[Reply]:
         """Sends a Call or Request; the future has its answer, or the error that a Failure stands for.
 

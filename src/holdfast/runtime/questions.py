@@ -6,14 +6,19 @@ default. Moments and durations are microseconds.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 
 import msgspec
 
+from holdfast.entities.declared import decode_declared, encode_declared
+from holdfast.entities.handler import Handler
 from holdfast.errors import SerializationError
 from holdfast.jobs.call import JobCall, SubmitRules
-from holdfast.model.envelope import Timing
+from holdfast.model.cluster import RunnerRow, ShardRow
+from holdfast.model.envelope import Failure, Timing
 from holdfast.model.signature import ValueCodec
+from holdfast.transport import error_of, failure_of
 
 T = TypeVar("T")
 
@@ -32,6 +37,7 @@ JOB_DEAD_LETTERS = "jobs.dead_letters"
 RUNNERS = "cluster.runners"
 SHARDS = "cluster.shards"
 WHERE = "cluster.where"
+MOVED = "cluster.moved"
 LETTERS = "messages.dead_letters"
 REPLAY_LETTER = "messages.replay"
 DISCARD_LETTER = "messages.discard"
@@ -41,10 +47,14 @@ ANYTHING = ValueCodec(Any, "a job's result")
 
 
 class AskMessage(msgspec.Struct, frozen=True, array_like=True):
-    """About a durable message; what its sender left in the inbox up to `after` is taken first."""
+    """About a durable message; what its sender left in the inbox up to `after` is taken first.
+
+    Whoever is asked and does not own it asks the owner, `forwarded`, which nobody sends on a second time.
+    """
 
     message_id: int
     after: int = 0
+    forwarded: bool = False
 
 
 class MessageOutcome(msgspec.Struct, frozen=True, array_like=True):
@@ -122,17 +132,25 @@ class Submitted(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AskJob(msgspec.Struct, frozen=True, array_like=True):
-    """About a job; `timeout_us` 0 is no bound."""
+    """About a job; `timeout_us` 0 is no bound. `forwarded` as for `AskMessage`."""
 
     id: str
     after: int = 0
     timeout_us: int = 0
+    forwarded: bool = False
 
 
 class AskDeadLetters(msgspec.Struct, frozen=True, array_like=True):
     limit: int
     after_id: str | None = None
     job_type: str | None = None
+
+
+class Moved(msgspec.Struct, frozen=True, array_like=True):
+    """Shards that belong to this runner now; told by whoever gave or took them."""
+
+    runner: RunnerRow
+    shards: list[ShardRow]
 
 
 class AskWhere(msgspec.Struct, frozen=True, array_like=True):
@@ -190,6 +208,29 @@ def call_of(order: JobOrder) -> JobCall[Any]:
         detached=True,
     )
     return JobCall(order.job_type, order.payload, rules, ANYTHING)
+
+
+def spoken(handler: Handler, reply: Any) -> Spoken:
+    """One instance's answer as it travels."""
+    if not isinstance(reply, BaseException):
+        return Spoken(value=handler.signature.result.encode(reply))
+    if isinstance(reply, handler.options.errors):
+        return Spoken(declared=encode_declared(reply))
+    if isinstance(reply, asyncio.CancelledError):
+        raise reply
+    failure = failure_of(reply)
+    return Spoken(None, None, failure.reason, failure.message, failure.executed, failure.error_type, failure.incident)
+
+
+def heard(handler: Handler, said: Spoken) -> Any:
+    """The opposite: a value, or an error as one."""
+    if said.value is not None:
+        return handler.signature.result.decode(said.value)
+    if said.declared is not None:
+        return decode_declared(handler, said.declared)
+    executed = said.executed if said.executed in ("no", "yes") else "unknown"
+    failure = Failure(0, said.reason, said.message, executed, said.error_type, said.incident)  # type: ignore[arg-type]
+    return error_of(failure)
 
 
 def due_at_us(timing: Timing, now_us: int) -> int:

@@ -78,6 +78,13 @@ class Connection:
     def silent_s(self) -> float:
         return self.line.silent_s
 
+    @property
+    def waiting(self) -> int:
+        return len(self._calls)
+
+    def probe(self) -> None:
+        self.line.put(Ping())
+
     def call(self, asking: Asking) -> PendingReply:
         line, calls = self.line, self._calls
         if line.phase is not Phase.OPEN or self._going is not None or line.choked:

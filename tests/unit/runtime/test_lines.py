@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
 
 from holdfast.errors import (
+    EntityNotAssignedToRunner,
     HoldfastError,
     KeyConflict,
     PersistenceError,
@@ -21,10 +22,11 @@ from holdfast.kit.ids import IdPool
 from holdfast.model.address import Address
 from holdfast.model.envelope import ONE_WAY, RETRY, Accepted, Call, Reply, Result
 from holdfast.runtime.remote.lines import BATCH_MAX, LEFT, Lines
-from holdfast.runtime.remote.link import RunnerLink
+from holdfast.runtime.remote.links import Links
 
 CART = Address("Cart", "c")
 OTHER = Address("Cart", "o")
+SHARD, OTHERS_SHARD = 1, 2
 
 
 class FakePeer:
@@ -69,12 +71,34 @@ class FakeLink:
         self.unreachable = False
         self.why = "the test says so"
 
+    @property
+    def current(self) -> FakePeer | None:
+        return self.peer
+
+    def open(self) -> None:
+        """It is open, or not, as the test says."""
+
+
+class FakeLinks:
+    """Leads everything over one link, and the entities of a shard that has moved over another one."""
+
+    def __init__(self) -> None:
+        self.link = FakeLink()
+        self.moved: dict[int, FakeLink] = {}
+
+    def toward(self, shard: int) -> FakeLink:
+        return self.moved.get(shard, self.link)
+
+    def astray(self) -> None:
+        """The test says when the way has changed."""
+
 
 class Rig:
     """Lines over a fake connection and a fake inbox."""
 
     def __init__(self) -> None:
-        self.link = FakeLink()
+        self.links = FakeLinks()
+        self.link = self.links.link
         self.inbox: list[int] = []
         self.inbox_error: HoldfastError | None = None
         self.writes = 0
@@ -82,7 +106,8 @@ class Rig:
         self._next = 100
         self.wheel = DeadlineWheel(asyncio.get_running_loop())
         self.lines = Lines(
-            link=cast(RunnerLink, self.link),
+            links=cast(Links, self.links),
+            shard_of=lambda _, entity_id: OTHERS_SHARD if entity_id == "o" else SHARD,
             leave=self._leave,
             writes=lambda: self.writes,
             ids=IdPool(self._allocate, block=10_000),
@@ -116,12 +141,12 @@ class Rig:
 
     def connect(self) -> FakePeer:
         self.link.peer, self.link.unreachable = FakePeer(), False
-        self.lines.connected()
+        self.lines.changed()
         return self.peer
 
     def reach_nobody(self) -> None:
         self.link.unreachable = True
-        self.lines.unreachable()
+        self.lines.changed()
 
     async def passes(self, count: int = 8) -> None:
         for _ in range(count):
@@ -313,7 +338,7 @@ async def test_only_what_was_left_before_the_question_counts_as_taken(rig: Rig) 
     asked_at = rig.writes
     await rig.send(OTHER)
     peer = rig.connect()
-    rig.lines.inbox_taken(asked_at)
+    rig.lines.inbox_taken({SHARD}, asked_at)
     rig.send(CART), rig.send(OTHER)
     await rig.passes()
     assert [call.after for call in peer.sent] == [0, rig.inbox[1]]
@@ -397,5 +422,53 @@ async def test_lines_that_left_something_are_forgotten_once_it_is_taken(rig: Rig
     rig.link.unreachable = True
     await asyncio.gather(*(rig.send(Address("Cart", str(number))) for number in range(50)))
     rig.connect()
-    rig.lines.inbox_taken(rig.writes)
+    rig.lines.inbox_taken({SHARD}, rig.writes)
     assert not rig.lines._lines
+
+
+async def test_a_line_follows_its_entity_with_the_same_ids_and_in_order(rig: Rig) -> None:
+    tasks = [rig.send() for _ in range(3)]
+    await rig.passes()
+    ids = rig.peer.ids
+    later = rig.send()
+    rig.links.moved[SHARD] = elsewhere = FakeLink()
+    assert elsewhere.peer is not None
+    for place in range(3):
+        rig.peer.answer(place, EntityNotAssignedToRunner("moved"))
+    await until(lambda: len(elsewhere.peer.sent) >= 4)
+    assert elsewhere.peer.ids[:3] == ids
+    assert elsewhere.peer.ids[3] > ids[-1]
+    for place in range(4):
+        elsewhere.peer.answer(place)
+    assert [reply.message_id for reply in await asyncio.gather(*tasks, later)] == elsewhere.peer.ids
+
+
+async def test_what_another_shards_owner_took_from_the_inbox_does_not_count(rig: Rig) -> None:
+    rig.lose()
+    rig.reach_nobody()
+    assert await rig.send() is LEFT
+    rig.connect()
+    rig.lines.inbox_taken({OTHERS_SHARD}, rig.writes)
+    rig.send()
+    await rig.passes()
+    assert rig.peer.sent[0].after == rig.inbox[0]
+
+
+async def test_a_line_whose_owner_is_lost_does_not_hold_up_the_others(rig: Rig) -> None:
+    rig.links.moved[OTHERS_SHARD] = lost = FakeLink()
+    lost.peer, lost.unreachable = None, False
+    stalled = rig.send(OTHER)
+    answered = rig.send(CART)
+    await rig.passes()
+    rig.peer.answer(0)
+    assert isinstance(await answered, Accepted)
+    assert not stalled.done()
+    lost.unreachable = True
+    rig.lines.changed()
+    assert await stalled is LEFT
+
+
+async def until(seen: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not seen():  # noqa: ASYNC110 - the pause after a refusal is a timer of the lines
+            await asyncio.sleep(0.005)

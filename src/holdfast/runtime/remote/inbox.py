@@ -1,17 +1,22 @@
 """Where a process leaves what no owner is there to take: rows of the inbox, many in one write.
 
-A write waits behind the store's gate, so what comes in meanwhile goes out together with the next one.
+A write waits behind the store's gate, so what comes in meanwhile goes out together with the next one. What was left is
+remembered until its owner says that it has taken it: questions about it then go to that owner, and name how far the
+inbox has to be read before they can be answered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 
 from holdfast.errors import RunnerUnavailable
 from holdfast.kit.batching import Closed, GroupCommit
 from holdfast.model.inbox import Entry, InboxKind, encode_entry
 from holdfast.ports.reads import InboxWriter
+
+REMEMBERED_MAX = 10_000
+"""Ids whose shard is remembered; a question about others goes to any runner."""
 
 
 class Leaving:
@@ -37,19 +42,29 @@ class Leaving:
             self._done.set_exception(error)
 
 
-class Leavings:
-    """Leaves rows, and remembers how far: `left` is the highest id that may still be in the inbox, 0 for none.
+class LeftInShard:
+    """The highest id that may still be in a shard's inbox, and by which write it came there.
 
-    Ids are not written in their order, so what is known to be taken is told by `writes`, a count of the writes so far.
+    Ids are not written in their order, so what is known to be taken is told by a count of the writes.
     """
+
+    __slots__ = ("by", "highest")
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.by = 0
+
+
+class Leavings:
+    """Leaves rows, and remembers what may still be where they were left."""
 
     def __init__(self, writer: InboxWriter) -> None:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._group: GroupCommit[Leaving] = GroupCommit(self._write, loop=self._loop)
-        self.left = 0
+        self._left: dict[int, LeftInShard] = {}
+        self._shards: dict[int, int] = {}
         self.writes = 0
-        self._left_by = 0
 
     def leave(self, number: int, shard: int, entry: Entry) -> asyncio.Future[None]:
         """Durable once the future is done; it fails with PersistenceError, and nothing was written then."""
@@ -58,13 +73,33 @@ class Leavings:
         try:
             self._group.add(Leaving((number, shard, kind, body), done))
         except Closed:
-            done.set_exception(RunnerUnavailable("this client is stopping"))
+            done.set_exception(RunnerUnavailable("this process is stopping"))
         return done
 
-    def taken(self, writes: int) -> None:
-        """A runner has taken what was left by the first so many writes."""
-        if self._left_by <= writes:
-            self.left = 0
+    @property
+    def left(self) -> int:
+        """The highest id that may still be in the inbox; 0 for none."""
+        return max((left.highest for left in self._left.values()), default=0) if self._left else 0
+
+    @property
+    def shards(self) -> Collection[int]:
+        """Those in whose inbox there may be something of this process."""
+        return self._left.keys()
+
+    def left_in(self, shards: Collection[int]) -> int:
+        """The highest id that may still be in the inbox of these shards."""
+        return max((left.highest for shard, left in self._left.items() if shard in shards), default=0)
+
+    def shard_of(self, number: int) -> int | None:
+        """The shard in whose inbox this message or job was left, if it was."""
+        return self._shards.get(number)
+
+    def taken(self, shards: Collection[int], writes: int) -> None:
+        """The owners of these shards have taken what was left there by the first so many writes."""
+        known = {shard for shard in shards if shard in self._left and self._left[shard].by <= writes}
+        for shard in known:
+            del self._left[shard]
+        self._shards = {number: shard for number, shard in self._shards.items() if shard not in known}
 
     async def close(self) -> None:
         """Writes what is waiting, and no more."""
@@ -75,6 +110,9 @@ class Leavings:
 
     async def _leave(self, entries: list[tuple[int, int, InboxKind, bytes]]) -> None:
         await self._writer.leave(entries)
-        self.left = max(self.left, *(entry[0] for entry in entries))
         self.writes += 1
-        self._left_by = self.writes
+        for number, shard, _, _ in entries:
+            left = self._left.setdefault(shard, LeftInShard())
+            left.highest, left.by = max(left.highest, number), self.writes
+            if len(self._shards) < REMEMBERED_MAX:
+                self._shards[number] = shard

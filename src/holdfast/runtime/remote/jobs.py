@@ -1,13 +1,15 @@
-"""Jobs from a client: submits under ids that the client chose, and questions about jobs, over the connection.
+"""Jobs that other processes own: submits under ids chosen here, and questions about jobs, over the links.
 
-A submit whose answer was lost is sent again under the same id, which its owner looks up; so it is stored once. Where no
-runner answers, jobs go into the inbox, and whether they are duplicates is decided when a runner takes them.
+A submit whose answer was lost is sent again under the same id, which its owner looks up; so it is stored once. Where
+the owner does not answer, jobs go into the inbox, and whether they are duplicates is decided when they are taken.
+Questions by id go to any runner, which knows the store. Where none answers, what asks for a change is checked against
+the store and left in the inbox.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -20,48 +22,56 @@ from holdfast.errors import (
     SendTimeout,
     UsageError,
 )
-from holdfast.jobs.call import JobCall, shard_of_job
+from holdfast.jobs.call import JobCall
 from holdfast.jobs.door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
 from holdfast.jobs.handle import JobHandle
 from holdfast.kit.clock import Clock
-from holdfast.kit.hashing import payload_hash
 from holdfast.kit.ids import IdPool
 from holdfast.model.envelope import Request, Result
 from holdfast.model.ids import JobId, micros
-from holdfast.model.job import JobRow
 from holdfast.runtime import questions
 from holdfast.runtime.questions import ANYTHING, AskDeadLetters, AskJob, Orders, Submitted, order_of, pack, unpack
-from holdfast.settings import JobSettings, Settings
+from holdfast.settings import Settings
 
+from .asking import REFUSED_PAUSE_S, UNREACHED_PAUSE_S, Asker, Way
+from .commands import Commands
 from .inbox import Leavings
-from .link import NOT_EXECUTED, RunnerLink
+from .link import NOT_EXECUTED
+from .links import Link, Links
+from .places import Places
+from .rows import job_row
 
 R = TypeVar("R")
 
 CHUNK_JOBS = 128
-"""Jobs of one `submit_many` that commit together."""
+"""Jobs of one `submit_many` that are stored together, as far as they have one owner."""
 POLL_S = 20.0
 """Seconds for which the runner is asked to wait for a job's end; who waits longer asks again."""
-PAUSE_S = 0.05
+
+Numbered = tuple[int, JobCall[Any]]
 
 
 class RemoteJobs:
-    """Implements `jobs.door.JobDoor` for a process that hosts nothing."""
+    """Implements `jobs.door.JobDoor` for jobs that live in other processes."""
 
     def __init__(
         self,
         *,
-        link: RunnerLink,
-        inbox: Leavings,
+        links: Links,
+        asker: Asker,
+        leavings: Leavings,
+        commands: Commands,
         ids: IdPool,
-        shards: Callable[[], Awaitable[int]],
+        places: Places,
         clock: Clock,
         settings: Settings,
     ) -> None:
-        self._link = link
-        self._inbox = inbox
+        self._links = links
+        self._asker = asker
+        self._leavings = leavings
+        self._commands = commands
         self._ids = ids
-        self._shards = shards
+        self._places = places
         self._clock = clock
         self._timeout_s = settings.entities.call_timeout
         self._settings = settings.jobs
@@ -93,9 +103,9 @@ class RemoteJobs:
             left_s = POLL_S if deadline is None else min(POLL_S, deadline - perf_counter())
             if left_s <= 0:
                 raise TimeoutError(f"job {job} had not ended after {timeout:g} s")
-            asked = AskJob(str(job), self._inbox.left, micros(left_s))
+            asked = AskJob(str(job), self._leavings.left, micros(left_s))
             try:
-                payload = await self._link.question(questions.JOB_WAIT, pack(asked), left_s + 1.0)
+                payload = await self._asker.question(self._way_to(job), questions.JOB_WAIT, pack(asked), left_s + 1.0)
             except (RunnerUnavailable, SendTimeout):
                 continue  # no runner for the moment: the job goes on with the next one
             finished: FinishedJob | None = unpack(payload, FINISHED)
@@ -103,68 +113,123 @@ class RemoteJobs:
                 return finished
 
     async def cancel(self, job: JobId, /) -> CancelOutcome:
+        if self._nobody_answers(job):
+            await self._commands.cancel(job)
+            return CancelOutcome.REQUESTED
         return CancelOutcome(unpack(await self._ask(questions.JOB_CANCEL, job), str))
 
     async def replay(self, job: JobId, /) -> JobHandle[Any]:
+        if self._nobody_answers(job):
+            return JobHandle(await self._commands.replay(job), False, self, ANYTHING)
         payload = await self._ask(questions.JOB_REPLAY, job, repeatable=False)
         return JobHandle(int(unpack(payload, str)), False, self, ANYTHING)
 
     async def discard(self, job: JobId, /) -> None:
-        await self._ask(questions.JOB_DISCARD, job, repeatable=False)
+        if self._nobody_answers(job):
+            await self._commands.discard(job)
+        else:
+            await self._ask(questions.JOB_DISCARD, job, repeatable=False)
 
     async def dead_letters(
         self, *, limit: int = 100, after: JobId | None = None, job_type: str | None = None
     ) -> list[DeadLetter]:
-        asked = AskDeadLetters(limit, None if after is None else str(after), job_type)
-        payload = await self._link.question(questions.JOB_DEAD_LETTERS, pack(asked), self._timeout_s)
-        return unpack(payload, list[DeadLetter])
+        asked = pack(AskDeadLetters(limit, None if after is None else str(after), job_type))
+        way = self._links.anyone
+        return unpack(
+            await self._asker.question(way, questions.JOB_DEAD_LETTERS, asked, self._timeout_s), list[DeadLetter]
+        )
+
+    async def forward(self, service: str, asked: AskJob, shard: int, timeout_s: float) -> bytes:
+        """Sends a question on to the owner of the job's shard, who answers it or says that it is not the owner."""
+        asked = AskJob(asked.id, asked.after, asked.timeout_us, forwarded=True)
+        repeatable = service in (questions.JOB_STATUS, questions.JOB_WAIT, questions.JOB_CANCEL)
+        return await self._asker.question(
+            lambda: self._links.toward(shard), service, pack(asked), timeout_s, repeatable=repeatable
+        )
 
     async def _ask(self, service: str, job: JobId, *, repeatable: bool = True) -> bytes:
-        if not str(job).isascii():
-            raise JobNotFound(f"no job has the id {str(job)[:40]!r}")
-        asked = pack(AskJob(str(job), self._inbox.left))
-        return await self._link.question(service, asked, self._timeout_s, repeatable=repeatable)
+        asked = pack(AskJob(_checked(job), self._leavings.left))
+        return await self._asker.question(self._way_to(job), service, asked, self._timeout_s, repeatable=repeatable)
+
+    def _way_to(self, job: JobId) -> Way:
+        """What this process left in the inbox only its owner can know of; of the rest every runner knows."""
+        shard = self._leavings.shard_of(int(job)) if str(job).isascii() and str(job).isdigit() else None
+        return self._links.anyone if shard is None else lambda: self._links.toward(shard)
+
+    def _nobody_answers(self, job: JobId) -> bool:
+        link = self._way_to(JobId(_checked(job)))()
+        return link.peer is None and link.unreachable
+
+    # Submitting.
 
     async def _submit(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
-        """Stores the jobs together: at the runner, or in the inbox."""
+        """Stores the jobs at their owners, or in the inbox."""
         for call in calls:
             self._check(call)
-        numbers = [await self._ids.take() for _ in calls]
-        submitted = await self._order(calls, numbers)
-        if submitted is None:
-            return [JobHandle(number, None, self, call.result) for number, call in zip(numbers, calls, strict=True)]
-        return [JobHandle(one.id, one.duplicate, self, call.result) for one, call in zip(submitted, calls, strict=True)]
+        await self._places.known()
+        numbered = [(await self._ids.take(), call) for call in calls]
+        submitted = await self._store(numbered, perf_counter() + self._timeout_s, retry=False)
+        return [
+            JobHandle(number, None, self, call.result)
+            if (found := submitted.get(number)) is None
+            else JobHandle(found.id, found.duplicate, self, call.result)
+            for number, call in numbered
+        ]
 
-    async def _order(self, calls: Sequence[JobCall[Any]], numbers: Sequence[int]) -> list[Submitted] | None:
-        """None where they are in the inbox."""
-        orders = tuple(order_of(call, number) for call, number in zip(calls, numbers, strict=True))
-        deadline, retry = perf_counter() + self._timeout_s, False
-        while True:
-            left_s = deadline - perf_counter()
-            peer = self._link.peer or (None if self._link.unreachable else await self._link.reached(left_s))
-            if peer is None and self._link.unreachable:
-                await self._leave(calls, numbers)
-                return None
-            left_s = deadline - perf_counter()
-            if left_s <= 0:
-                raise SendTimeout(f"no runner stored the job within {self._timeout_s:g} s: {self._link.why}")
-            if peer is None:
-                continue
-            request = Request(0, questions.SUBMIT_JOBS, pack(Orders(orders, retry)), micros(left_s))
-            try:
-                reply = await peer.call(request)
-            except NOT_EXECUTED:
-                await asyncio.sleep(min(PAUSE_S, left_s))
-            except (RpcClientError, FencedOut):
-                retry = True
-            else:
-                assert isinstance(reply, Result), "a question is answered with a result"
-                return unpack(reply.payload, list[Submitted])
+    async def _store(self, jobs: Iterable[Numbered], deadline: float, *, retry: bool) -> dict[int, Submitted]:
+        """By the ids chosen here; what is not among them is in the inbox."""
+        found: dict[int, Submitted] = {}
+        by_owner = self._by_owner(jobs)
+        if len(by_owner) == 1:
+            return await self._store_at(*by_owner[0], deadline, retry)
+        for outcome in await asyncio.gather(
+            *(self._store_at(link, some, deadline, retry) for link, some in by_owner), return_exceptions=True
+        ):
+            if isinstance(outcome, BaseException):
+                raise outcome  # after all of them have ended
+            found |= outcome
+        return found
 
-    async def _leave(self, calls: Sequence[JobCall[Any]], numbers: Sequence[int]) -> None:
-        shards, now_us = await self._shards(), self._clock.now_us()
-        rows = [_row(call, number, shards, now_us, self._settings) for call, number in zip(calls, numbers, strict=True)]
-        await asyncio.gather(*(self._inbox.leave(row.id, row.shard, row) for row in rows))
+    def _by_owner(self, jobs: Iterable[Numbered]) -> list[tuple[Link, list[Numbered]]]:
+        found: dict[int, tuple[Link, list[Numbered]]] = {}
+        for number, call in jobs:
+            link = self._links.toward(self._shard_of(number, call))
+            found.setdefault(id(link), (link, []))[1].append((number, call))
+        return list(found.values())
+
+    def _shard_of(self, number: int, call: JobCall[Any]) -> int:
+        return self._places.of_job(number, call.job_type, call.rules.key, call.rules.group)
+
+    async def _store_at(self, link: Link, jobs: list[Numbered], deadline: float, retry: bool) -> dict[int, Submitted]:
+        link.open()
+        peer, left_s = link.peer, deadline - perf_counter()
+        if peer is None and link.unreachable:
+            await self._leave(jobs)
+            return {}
+        if left_s <= 0:
+            raise SendTimeout(f"no runner stored the job within {self._timeout_s:g} s: {link.why}")
+        if peer is None:
+            await self._asker.pause(min(left_s, UNREACHED_PAUSE_S))
+            return await self._store(jobs, deadline, retry=retry)
+        orders = tuple(order_of(call, number) for number, call in jobs)
+        after = self._leavings.left_in({self._shard_of(number, call) for number, call in jobs})
+        request = Request(0, questions.SUBMIT_JOBS, pack(Orders(orders, retry, after)), micros(left_s))
+        try:
+            reply = await peer.call(request)
+        except NOT_EXECUTED:
+            await self._asker.pause(min(left_s, REFUSED_PAUSE_S))
+        except (RpcClientError, FencedOut):
+            retry = True
+        else:
+            assert isinstance(reply, Result), "a question is answered with a result"
+            stored = unpack(reply.payload, list[Submitted])
+            return {number: one for (number, _), one in zip(jobs, stored, strict=True)}
+        return await self._store(jobs, deadline, retry=retry)
+
+    async def _leave(self, jobs: Iterable[Numbered]) -> None:
+        now_us = self._clock.now_us()
+        rows = [job_row(call, number, self._shard_of(number, call), now_us, self._settings) for number, call in jobs]
+        await asyncio.gather(*(self._leavings.leave(row.id, row.shard, row) for row in rows))
 
     def _check(self, call: JobCall[Any]) -> None:
         if call.rules.tx is not None:
@@ -179,28 +244,8 @@ class RemoteJobs:
 FINISHED: Any = FinishedJob | None
 
 
-def _row(call: JobCall[Any], number: int, shards: int, now_us: int, settings: JobSettings) -> JobRow:
-    """The job as it waits in the inbox; who admits it is left open (0)."""
-    rules = call.rules
-    due_at = now_us + rules.delay_us if rules.delay_us else rules.at_us if rules.at_us > now_us else 0
-    return JobRow(
-        number,
-        shard_of_job(number, call.job_type, rules, shards),
-        call.job_type,
-        rules.priority,
-        call.payload,
-        b"" if rules.key is None else payload_hash(call.payload),
-        rules.key,
-        rules.group,
-        rules.max_attempts or settings.max_attempts,
-        rules.timeout_us or micros(settings.timeout),
-        due_at,
-        due_at or now_us,
-        0,
-        0,
-        None,
-        now_us,
-        0,
-        None,
-        None,
-    )
+def _checked(job: JobId) -> str:
+    """Raises JobNotFound for what can't be sent as a job's id."""
+    if not str(job).isascii():
+        raise JobNotFound(f"no job has the id {str(job)[:40]!r}")
+    return str(job)

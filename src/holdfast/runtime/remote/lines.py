@@ -1,18 +1,20 @@
-"""One line per entity for what this client sends durably, so that it is handled in the order it was sent.
+"""One line per entity for what this process sends durably, so that it is handled in the order it was sent.
 
 Of a line at most one batch is on its way: what is sent in one pass of the event loop. What comes later waits until all
 of the batch is answered. Messages whose connection broke, or whom the runner refused for now, keep their ids and are
-sent again, in their order and before anything later, marked as retries so that the owner looks them up.
+sent again, in their order and before anything later, marked as retries so that the owner looks them up. To whom a batch
+goes is looked up for each, so a line follows its entity when that moves.
 
-Where no runner answers, one-way messages at the head of a line go into the inbox; the line remembers the last one, and
-what it sends directly afterwards names it (`after`), so that the owner takes the inbox first. A message whose sender
-waits for the reply is not left there: it waits for a runner, inside its deadline.
+Where the owner does not answer, one-way messages at the head of a line go into the inbox; the line remembers the last
+one, and what it sends directly afterwards names it (`after`), so that the owner takes the inbox first. A message whose
+sender waits for the reply is not left there: it waits for an owner, inside its deadline. Left behind, it would be
+handled after its sender had been told that nobody answers; and it gains nothing, since a dead owner is soon replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import Final
 
@@ -31,7 +33,8 @@ from holdfast.model.address import Address
 from holdfast.model.envelope import ONE_WAY, RETRY, Call, Reply
 from holdfast.model.ids import micros
 
-from .link import NOT_EXECUTED, RunnerLink
+from .link import NOT_EXECUTED
+from .links import Link, Links
 
 BATCH_MAX: Final = 256
 """Messages of one line that may be on their way together."""
@@ -69,9 +72,10 @@ class Line:
     still be there, `left_by` how many writes into it there had been then.
     """
 
-    __slots__ = ("after", "batch", "failed", "leaving", "left_by", "resting", "unconfirmed", "waiting")
+    __slots__ = ("after", "batch", "failed", "leaving", "left_by", "resting", "shard", "unconfirmed", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
         self.unconfirmed = 0
         self.batch = 0
         self.after = 0
@@ -87,13 +91,21 @@ class Line:
 
 
 class Lines:
-    """All lines of a client."""
+    """All lines of a process."""
 
     def __init__(
-        self, *, link: RunnerLink, leave: Leave, writes: Callable[[], int], ids: IdPool, wheel: DeadlineWheel
+        self,
+        *,
+        links: Links,
+        shard_of: Callable[[str, str], int],
+        leave: Leave,
+        writes: Callable[[], int],
+        ids: IdPool,
+        wheel: DeadlineWheel,
     ) -> None:
         """`leave` puts a message into the inbox; `writes` counts the writes into it."""
-        self._link = link
+        self._links = links
+        self._shard_of = shard_of
         self._leave = leave
         self._writes = writes
         self._ids = ids
@@ -112,7 +124,7 @@ class Lines:
         """
         line = self._lines.get(address)
         if line is None:
-            line = self._lines[address] = Line()
+            line = self._lines[address] = Line(self._shard_of(*address))
         deadline = perf_counter() + timeout_s
         sent: asyncio.Future[Reply] | Left | None = self._send_now(line, call)
         while True:
@@ -133,28 +145,23 @@ class Lines:
             self._confirmed(address, line)
             return reply
 
-    # To be continued by the node.
-
-    def connected(self) -> None:
-        """A runner answers: what is stalled goes on."""
+    def changed(self) -> None:
+        """The way to some runner has come, gone, or turned elsewhere: what is stalled looks again."""
         stalled, self._stalled = self._stalled, {}
         for address, line in stalled.items():
             self._proceed(address, line)
 
-    unreachable = connected
-    """No runner answers: the same, since it is `_proceed` that decides what then."""
-
-    def inbox_taken(self, writes: int) -> None:
-        """A runner has taken what the first so many writes left: nobody has to name it any more."""
+    def inbox_taken(self, shards: Collection[int], writes: int) -> None:
+        """The owners of these shards have taken what the first so many writes left there: nobody has to name it."""
         for address, line in list(self._lines.items()):
-            if line.left_by <= writes:
+            if line.left_by <= writes and line.shard in shards:
                 line.after = 0
                 if line.idle:
                     del self._lines[address]
 
     async def stop(self) -> None:
         await self._tasks.stop()
-        stopped = RunnerUnavailable("this client is stopping")
+        stopped = RunnerUnavailable("this process is stopping")
         for line in self._lines.values():
             for waiting in line.waiting + line.failed:
                 if not waiting.sent.done():
@@ -169,7 +176,7 @@ class Lines:
             return None
         if line.waiting or line.failed or line.leaving or line.resting:
             return None
-        peer = self._link.peer
+        peer = self._links.toward(line.shard).current
         if peer is None:
             return None
         call.message_id = number = self._ids.take_now()
@@ -204,7 +211,7 @@ class Lines:
         self, address: Address, line: Line, waiting: Waiting, timeout_s: float
     ) -> asyncio.Future[Reply] | Left:
         left_s = waiting.deadline - perf_counter()
-        timer = self._wheel.after(max(0.0, left_s), lambda: self._give_up(waiting, timeout_s))
+        timer = self._wheel.after(max(0.0, left_s), lambda: self._give_up(line, waiting, timeout_s))
         try:
             return await waiting.sent
         except HoldfastError:
@@ -230,7 +237,8 @@ class Lines:
         call.flags |= RETRY
         waiting = Waiting(call, deadline, self._loop.create_future())
         line.failed.append(waiting)
-        if self._link.peer is not None:  # refused for now: not asked again at once
+        self._links.astray()
+        if self._links.toward(line.shard).peer is not None:  # refused for now: not asked again at once
             self._rest(address, line)
         self._confirmed(address, line)
         return waiting
@@ -268,15 +276,22 @@ class Lines:
                 self._lines.pop(address, None)
             return
         self._lines[address] = line
-        if self._link.peer is not None:
-            self._send_batch(address, line)
-        elif self._link.unreachable:
+        link = self._links.toward(line.shard)
+        if link.peer is not None:
+            self._send_batch(address, line, link)
+        else:
+            self._wait_or_leave(address, line, link)
+
+    def _wait_or_leave(self, address: Address, line: Line, link: Link) -> None:
+        link.open()
+        self._links.astray()
+        if link.unreachable:
             self._leave_head(address, line)
         else:
             self._stalled[address] = line
 
-    def _send_batch(self, address: Address, line: Line) -> None:
-        peer, now = self._link.peer, perf_counter()
+    def _send_batch(self, address: Address, line: Line, link: Link) -> None:
+        peer, now = link.peer, perf_counter()
         waiting, line.waiting = line.waiting, []
         for place, next_one in enumerate(waiting):
             call = next_one.call
@@ -299,16 +314,14 @@ class Lines:
             line.unconfirmed += 1
             next_one.sent.set_result(sent)
         if line.waiting and not line.unconfirmed:
-            self._stall(address, line)
+            self._stall(address, line, link)
 
-    def _stall(self, address: Address, line: Line) -> None:
-        """Nothing of the line could be sent: for want of ids, of room, or of a runner."""
-        if not line.waiting[0].call.message_id and self._link.peer is not None:
+    def _stall(self, address: Address, line: Line, link: Link) -> None:
+        """Nothing of the line could be sent: for want of ids, or of a runner."""
+        if not line.waiting[0].call.message_id and link.peer is not None:
             self._tasks.start(self._fill_ids(address, line), name="ids")
-        elif self._link.unreachable:
-            self._leave_head(address, line)
         else:
-            self._stalled[address] = line
+            self._wait_or_leave(address, line, link)
 
     async def _fill_ids(self, address: Address, line: Line) -> None:
         try:
@@ -361,13 +374,14 @@ class Lines:
             line.leaving = False
             self._proceed(address, line)
 
-    def _give_up(self, waiting: Waiting, timeout_s: float) -> None:
+    def _give_up(self, line: Line, waiting: Waiting, timeout_s: float) -> None:
         if waiting.sent.done():
             return
+        link = self._links.toward(line.shard)
         if waiting.call.flags & RETRY:
             error: HoldfastError = SendTimeout(f"no reply within {timeout_s:g} s; it may go on, ask with the same key")
-        elif self._link.peer is None:
-            error = RunnerUnavailable(f"no runner answered within {timeout_s:g} s: {self._link.why}")
+        elif link.peer is None:
+            error = RunnerUnavailable(f"no runner answered within {timeout_s:g} s: {link.why}")
         else:
             error = SendTimeout(f"{timeout_s:g} s passed before the messages ahead of it were answered", executed="no")
         waiting.sent.set_exception(error)

@@ -1,8 +1,6 @@
-"""A client's connection to the runner: found by the address in the store, kept, and made anew when it breaks.
+"""One connection to one runner: opened on demand, kept, and made anew with a backoff when it breaks.
 
-What may be sent again is decided here. A volatile call or a question is repeated inside its deadline where it surely
-was not executed: it had not left, or the runner refused it because it starts, stops or has moved. Where the line broke
-after it had left, only a question that may be asked twice is; everybody else hears that the outcome is unknown.
+Whoever has something to send asks for the `peer`, and where there is none waits for `Changes` to tell of one.
 """
 
 from __future__ import annotations
@@ -10,83 +8,63 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 
 from holdfast.errors import (
     ConfigurationError,
     EntityNotAssignedToRunner,
     HoldfastError,
-    MalformedMessage,
-    RpcClientError,
     RunnerNotRegistered,
     RunnerUnavailable,
-    SendTimeout,
 )
 from holdfast.kit.backoff import Backoff
 from holdfast.kit.tasks import TaskOwner
-from holdfast.model.envelope import Asking, Cancel, Incoming, Reply, Request, Result
-from holdfast.model.ids import micros
-from holdfast.ports.store import ClientStore
+from holdfast.model.envelope import Incoming
 from holdfast.ports.transport import Identity, Network, Peer
-from holdfast.transport import failure_of
 
 logger = logging.getLogger("holdfast.runtime")
 
 NOT_EXECUTED = (RunnerUnavailable, EntityNotAssignedToRunner, RunnerNotRegistered)
+"""What was refused like this surely did not run: it had not left, or the runner starts, stops, or is not the owner."""
+
 RECONNECT = Backoff(first_s=0.02, ceiling_s=1.0)
 
+Find = Callable[[], Awaitable[str]]
+"""Where the runner listens. Raises RunnerUnavailable, PersistenceError."""
 
-class RunnerLink:
-    """One client's line to whichever runner holds the store; all methods belong to its loop."""
+Introduce = Callable[[], Awaitable[Identity]]
+"""Who this process is to the runner."""
 
-    def __init__(self, *, store: ClientStore, network: Network, software: str, rng: random.Random) -> None:
-        self._store = store
-        self._network = network
-        self._software = software
-        self._rng = rng
+Hear = Callable[[Peer, Sequence[Incoming]], None]
+"""Takes what the runner asks of this process."""
+
+
+class Changes:
+    """Tells whoever waits that a way to a runner may have come or gone, or that shards have moved."""
+
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tasks = TaskOwner("holdfast-client")
-        self._peer: Peer | None = None
-        self._lost = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
-        self._stopped = False
-        self.tried = False
-        self.why = "not connected yet"
-        self.on_connected: Callable[[], None] = _nothing
-        self.on_unreachable: Callable[[], None] = _nothing
+        self._heard: list[Callable[[], None]] = []
 
-    async def start(self) -> None:
-        """Returns after the first try, whichever way it went."""
-        first = self._loop.create_future()
-        self._waiting.append(first)
-        self._tasks.start(self._keep(), name="connection")
-        await first
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Has this called at every change."""
+        self._heard.append(heard)
 
-    async def stop(self) -> None:
-        self._stopped = True
-        await self._tasks.stop()
-        if self._peer is not None:
-            self._peer.close()
-            await self._peer.closed()
-        self._wake()
+    def tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            _resolve(waiter)
+        for heard in self._heard:
+            heard()
 
-    @property
-    def peer(self) -> Peer | None:
-        """The runner, where calls are possible now."""
-        peer = self._peer
-        return peer if peer is not None and peer.open else None
+    def close(self) -> None:
+        """Those who listen hear no more; those who wait still do."""
+        self._heard.clear()
 
-    @property
-    def unreachable(self) -> bool:
-        """No runner answered the last time one was looked for, or it is going away."""
-        return self.tried and self.peer is None
-
-    async def reached(self, timeout_s: float) -> Peer | None:
-        """The runner, once it is connected; None when the next try, or the time, has ended without one."""
-        peer = self.peer
-        if peer is not None or self._stopped or timeout_s <= 0:
-            return peer
+    async def next(self, timeout_s: float) -> None:
+        """Returns at the next change, or when so many seconds have passed."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(waiter)
         timer = self._loop.call_later(timeout_s, _resolve, waiter)
@@ -94,36 +72,76 @@ class RunnerLink:
             await waiter
         finally:
             timer.cancel()
-        return self.peer
 
-    async def ask(self, asking: Asking, timeout_s: float, *, repeatable: bool = False) -> Reply:
-        """Sends what may be sent again, until it is answered. Raises SendTimeout, RunnerUnavailable, or why not."""
+
+class RunnerLink:
+    """This process's line to one runner; all methods belong to its loop."""
+
+    def __init__(
+        self,
+        *,
+        find: Find,
+        introduce: Introduce,
+        network: Network,
+        hear: Hear,
+        changes: Changes,
+        rng: random.Random,
+    ) -> None:
+        self._find = find
+        self._introduce = introduce
+        self._network = network
+        self._hear = hear
+        self._changes = changes
+        self._rng = rng
+        self._tasks = TaskOwner("holdfast-link")
+        self._lost = asyncio.Event()
+        self._opened = False
+        self._tried = False
+        self.current: Peer | None = None
+        """As it was last heard of: asking it may raise RunnerUnavailable, as it may be going away."""
+        self.why = "not connected yet"
+
+    def open(self) -> None:
+        """Connects, and stays connected, from now on. Works twice."""
+        if not self._opened:
+            self._opened = True
+            self._tasks.start(self._keep(), name="keep")
+
+    async def stop(self) -> None:
+        """Ends the connection: calls without an answer fail. Works twice, and before `open`."""
+        self._opened = True
+        await self._tasks.stop()
+        peer, self.current = self.current, None
+        if peer is not None:
+            peer.close()
+            await peer.closed()
+        self.why, self._tried = "this process has given up the connection", True
+        self._changes.tell()
+
+    @property
+    def peer(self) -> Peer | None:
+        """The runner, where calls are possible now."""
+        peer = self.current
+        return peer if peer is not None and peer.open else None
+
+    @property
+    def unreachable(self) -> bool:
+        """The runner did not answer the last time it was tried, or it is going away."""
+        return self._tried and self.peer is None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds for which the runner owes answers and gave no sign of life; 0 where it owes none."""
+        peer = self.peer
+        return peer.silent_s if peer is not None and peer.waiting else 0.0
+
+    async def reached(self, timeout_s: float) -> Peer | None:
+        """The runner, once it is connected; None when the first try, or the time, has ended without one."""
+        self.open()
         deadline = perf_counter() + timeout_s
-        left_once = False
-        while True:
-            left_s = deadline - perf_counter()
-            peer = self.peer or await self.reached(left_s)
-            left_s = deadline - perf_counter()
-            if left_s <= 0:
-                raise self._too_late(timeout_s, left_once)
-            if peer is None:
-                continue
-            asking.timeout_us = micros(left_s)
-            try:
-                return await peer.call(asking)
-            except NOT_EXECUTED as error:
-                await self._pause(error, min(left_s, 1.0))
-            except RpcClientError:
-                if not repeatable:
-                    raise
-                left_once = True
-
-    async def question(self, service: str, payload: bytes, timeout_s: float, *, repeatable: bool = True) -> bytes:
-        """A service's answer. Raises as `ask`."""
-        answer = await self.ask(Request(0, service, payload, 0), timeout_s, repeatable=repeatable)
-        if isinstance(answer, Result):
-            return answer.payload
-        raise MalformedMessage(f"the runner answered {service} with {type(answer).__name__}", executed="unknown")
+        while not self._tried and (left_s := deadline - perf_counter()) > 0:
+            await self._changes.next(left_s)
+        return self.peer
 
     # The connection's life.
 
@@ -133,67 +151,40 @@ class RunnerLink:
             if await self._connect():
                 failures = 0
                 await self._lost.wait()
-                self._peer = None
+                self.current = None
+                self._changes.tell()
             else:
                 failures += 1
                 await asyncio.sleep(RECONNECT.delay_s(failures, self._rng))
 
     async def _connect(self) -> bool:
+        self._lost.clear()
         try:
-            address = await self._store.runner_address()
-            if address is None:
-                raise RunnerUnavailable("no runner is registered in the store")
-            identity = Identity(await self._store.cluster_id(), software=self._software)
-            self._lost.clear()
-            peer = await self._network.connect(address, identity=identity, inbound=self)
+            address = await self._find()
+            self.current = await self._network.connect(address, identity=await self._introduce(), inbound=self)
         except HoldfastError as error:
-            self._unreached(error)
+            self._failed(error)
             return False
-        self._peer = peer
-        self.tried, self.why = True, ""
-        self._wake()
-        self.on_connected()
+        self._tried, self.why = True, ""
+        self._changes.tell()
         return True
 
-    def _unreached(self, error: HoldfastError) -> None:
+    def _failed(self, error: HoldfastError) -> None:
         if self.why != str(error):
             self.why = str(error)
             level = logging.ERROR if isinstance(error, ConfigurationError) else logging.INFO
             logger.log(level, "no runner: %s", error)
-        self.tried = True
-        self._wake()
-        self.on_unreachable()
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            _resolve(waiter)
-
-    async def _pause(self, error: HoldfastError, at_most_s: float) -> None:
-        """Before the same runner is asked again; where the line is gone, the next try to connect is the pause."""
-        if self.peer is not None:
-            await asyncio.sleep(min(RECONNECT.delay_s(2, self._rng), at_most_s))
-
-    def _too_late(self, timeout_s: float, left_once: bool) -> HoldfastError:
-        if left_once:
-            return SendTimeout(f"no reply within {timeout_s:g} s: {self.why or 'the connection broke meanwhile'}")
-        return RunnerUnavailable(f"no runner answered within {timeout_s:g} s: {self.why or 'it is not ready'}")
+        self._tried = True
+        self._changes.tell()
 
     # What the connection calls (ports.transport.Inbound).
 
     def on_envelopes(self, peer: Peer, batch: Sequence[Incoming]) -> None:
-        for envelope in batch:
-            if not isinstance(envelope, Cancel):
-                error = MalformedMessage("this process is a client: it serves nothing")
-                peer.send(failure_of(error, correlation=envelope.correlation))
+        self._hear(peer, batch)
 
     def on_lost(self, peer: Peer) -> None:
-        if peer is self._peer or self._peer is None:
+        if peer is self.current or self.current is None:
             self._lost.set()
-
-
-def _nothing() -> None:
-    pass
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

@@ -5,14 +5,10 @@ Each question gets a task; it ends with one answer, a value or an error of Holdf
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
-from holdfast.entities.declared import encode_declared
 from holdfast.entities.entity_type import EntityType
-from holdfast.entities.handler import Handler
 from holdfast.errors import HoldfastError, MalformedMessage
 from holdfast.jobs.engine import JobEngine
 from holdfast.kit.tasks import TaskOwner
@@ -36,6 +32,7 @@ from holdfast.runtime.questions import (
     Submitted,
     call_of,
     pack,
+    spoken,
     unpack,
 )
 from holdfast.transport import failure_of
@@ -148,7 +145,7 @@ class Services:
             raise MalformedMessage(f"{asked.entity_type}.{asked.method} is no volatile message here")
         arguments = handler.signature.decode(asked.payload)
         replies = await self._node.broadcast(declared, handler, arguments, {})
-        return [_spoken(handler, reply) for reply in replies]
+        return [spoken(handler, reply) for reply in replies]
 
     # Jobs.
 
@@ -203,15 +200,3 @@ class Services:
     async def _inbox_up_to(self, after: int) -> None:
         if after:
             await self._inbox_taken(after)
-
-
-def _spoken(handler: Handler, reply: Any) -> Spoken:
-    """One instance's answer as it travels."""
-    if not isinstance(reply, BaseException):
-        return Spoken(value=handler.signature.result.encode(reply))
-    if isinstance(reply, handler.options.errors):
-        return Spoken(declared=encode_declared(reply))
-    if isinstance(reply, asyncio.CancelledError):
-        raise reply
-    failure = failure_of(reply)
-    return Spoken(None, None, failure.reason, failure.message, failure.executed, failure.error_type, failure.incident)

@@ -61,7 +61,7 @@ async def measured(path: Path, *, tasks: int, jobs: int) -> Run:
     """A runner over a new file; all that a node would set up, without a node."""
     loop, settings, clock, metrics = asyncio.get_running_loop(), Settings(), SystemClock(), MetricsService()
     store = await open_runner_store(f"sqlite:///{path}", clock=clock)
-    runner_id = await store.membership.register(Registration("", "benchmark", (), 60_000_000))
+    runner_id = await store.membership.register(Registration("", "benchmark", (), (), 1.0, 60_000_000))
     flushes = 0
 
     def commit(items: Sequence[CommitItem]) -> Awaitable[None] | None:

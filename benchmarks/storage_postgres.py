@@ -192,7 +192,7 @@ async def measure(url: str, runs: int, seconds: float, wanted: str) -> Report:
     report = Report(f"{' '.join(version.split()[:2])}, fsync {fsync}: what does one runner's journal take through?")
     store = await open_runner_store(f"{url}{'&' if '?' in url else '?'}search_path={SCHEMA}")
     try:
-        await store.membership.register(Registration("", "benchmark", (), 3_600_000_000))
+        await store.membership.register(Registration("", "benchmark", (), (), 1.0, 3_600_000_000))
         load = Load()
         await commit(store, [unit(load.state(row)) for row in load.messages(ENTITIES)])
         for name, measured, batch in WORK:

@@ -242,7 +242,7 @@ async def measure(folder: Path, rounds: int) -> list[Figure]:
     store = await open_runner_store(f"sqlite:///{folder}/ours.db")
     other = await open_runner_store(f"sqlite:///{folder}/apsw.db")  # makes the same tables
     await other.close()
-    await store.membership.register(Registration("", "benchmark", (), 6_000_000))
+    await store.membership.register(Registration("", "benchmark", (), (), 1.0, 6_000_000))
     raw = apsw.Connection(f"{folder}/apsw.db")
     raw.execute("PRAGMA synchronous = FULL; PRAGMA cache_size = -65536")
     try:

@@ -7,7 +7,10 @@ from holdfast.model.message import DeadMessageRow, DoneRow, MessageRow, StateRow
 from holdfast.model.unit import Row, Unit
 from holdfast.ports.membership import Registration
 
-REGISTRATION = Registration(address="unix:/run/here", version="1.2.3", types=("Cart", "Stock"), lease_ttl_us=6_000_000)
+REGISTRATION = Registration(
+    address="unix:/run/here", version="1.2.3", types=("Cart", "Stock"), groups=("default",), weight=1.0,
+    lease_ttl_us=6_000_000,
+)  # fmt: skip
 
 MESSAGE = MessageRow(
     id=0, shard=3, entity_type="Cart", entity_id="c-1", method="checkout", payload=b"payload", payload_hash=b"hash",

@@ -8,7 +8,9 @@ import pytest
 
 from holdfast.errors import FencedOut, StoreUnavailable
 from holdfast.model.address import Address
+from holdfast.model.cluster import GroupRow
 from holdfast.ports.store import RunnerStore
+from tests.support.membership import claim_all, renew
 
 from .conftest import ManualClock, Place, commit
 from .rows import REGISTRATION, STATE, unit
@@ -17,7 +19,8 @@ from .rows import REGISTRATION, STATE, unit
 async def test_a_runner_registers_with_all_it_said(store: RunnerStore, clock: ManualClock) -> None:
     (row,) = await store.membership.runners()
     assert (row.runner_id, row.address, row.version) == (1, "unix:/run/here", "1.2.3")
-    assert (row.types, row.state) == ('["Cart","Stock"]', "active")
+    assert (row.types, row.groups, row.weight) == (("Cart", "Stock"), ("default",), 1.0)
+    assert (row.state, row.wanted) == ("active", "active")
     assert (row.started_at, row.expires_at) == (clock.now, clock.now + 6_000_000)
 
 
@@ -30,49 +33,52 @@ async def test_an_incarnation_is_never_used_again(store: RunnerStore) -> None:
 async def test_registering_reaps_the_incarnations_before(store: RunnerStore) -> None:
     await store.membership.register(REGISTRATION)
     assert [row.runner_id for row in await store.membership.runners()] == [2]
-    assert await store.membership.renew(1, lease_ttl_us=1, state="active") is False
+    assert await renew(store, 1, lease_ttl_us=1, state="active") is None
 
 
 async def test_a_renewal_extends_the_lease_and_says_the_state(store: RunnerStore, clock: ManualClock) -> None:
     clock.now += 2_000_000
-    assert await store.membership.renew(1, lease_ttl_us=6_000_000, state="draining") is True
+    assert await renew(store, 1, lease_ttl_us=6_000_000, state="draining") is not None
     (row,) = await store.membership.runners()
     assert (row.state, row.expires_at) == ("draining", clock.now + 6_000_000)
 
 
 async def test_a_claim_makes_the_shards_of_a_new_group(store: RunnerStore) -> None:
     assert await store.shard_count("default") is None
-    claimed = await store.membership.claim(1, group="default", shards=4)
+    claimed = await claim_all(store, 1, shards=4)
     assert [(row.number, row.runner_id, row.epoch) for row in claimed] == [(n, 1, 1) for n in range(4)]
     assert await store.shard_count("default") == 4
     assert await store.membership.shards() == claimed
 
 
 async def test_a_recorded_shard_count_wins(store: RunnerStore) -> None:
-    await store.membership.claim(1, group="default", shards=4)
-    assert len(await store.membership.claim(1, group="default", shards=64)) == 4
+    await claim_all(store, 1, shards=4)
+    assert await claim_all(store, 1, shards=64) == []
+    assert await store.shard_count("default") == len(await store.membership.shards()) == 4
 
 
 async def test_claiming_twice_changes_nothing(store: RunnerStore) -> None:
-    claimed = await store.membership.claim(1, group="default", shards=4)
-    assert await store.membership.claim(1, group="default", shards=4) == claimed
+    claimed = await claim_all(store, 1, shards=4)
+    assert await claim_all(store, 1, shards=4) == []
+    assert await store.membership.shards() == claimed
 
 
-async def test_groups_are_claimed_apart(store: RunnerStore) -> None:
-    await store.membership.claim(1, group="a", shards=2)
-    assert [row.group for row in await store.membership.claim(1, group="b", shards=1)] == ["b"]
-    assert [(row.group, row.number) for row in await store.membership.shards()] == [("a", 0), ("a", 1), ("b", 0)]
+async def test_groups_have_ranges_that_never_overlap(store: RunnerStore) -> None:
+    await claim_all(store, 1, group="b", shards=2)
+    assert [row.group for row in await claim_all(store, 1, group="a", shards=1)] == ["a"]
+    assert [(row.group, row.number) for row in await store.membership.shards()] == [("b", 0), ("b", 1), ("a", 2)]
+    assert await store.membership.groups() == [GroupRow("b", 0, 2, ()), GroupRow("a", 2, 1, ())]
 
 
 async def test_the_next_incarnation_takes_the_shards_under_a_new_epoch(store: RunnerStore) -> None:
-    await store.membership.claim(1, group="default", shards=2)
+    await claim_all(store, 1, shards=2)
     await store.membership.register(REGISTRATION)
-    claimed = await store.membership.claim(2, group="default", shards=2)
+    claimed = await claim_all(store, 2, shards=2)
     assert [(row.runner_id, row.epoch) for row in claimed] == [(2, 2), (2, 2)]
 
 
 async def test_leaving_ends_the_incarnation_and_its_ownership(store: RunnerStore) -> None:
-    await store.membership.claim(1, group="default", shards=2)
+    await claim_all(store, 1, shards=2)
     await store.membership.leave(1)
     assert await store.membership.runners() == []
     assert [row.runner_id for row in await store.membership.shards()] == [0, 0]
@@ -82,8 +88,8 @@ async def test_leaving_ends_the_incarnation_and_its_ownership(store: RunnerStore
 async def test_a_reaped_incarnation_claims_nothing(store: RunnerStore) -> None:
     await store.membership.register(REGISTRATION)
     with pytest.raises(FencedOut):
-        await store.membership.claim(1, group="default", shards=2)
-    assert await store.shard_count("default") is None
+        await claim_all(store, 1, shards=2)
+    assert [row.runner_id for row in await store.membership.shards()] == [0, 0]
 
 
 async def test_the_address_of_the_runner_is_known(store: RunnerStore) -> None:

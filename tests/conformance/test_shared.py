@@ -10,6 +10,7 @@ from holdfast.errors import FencedOut, PersistenceError
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
 from holdfast.ports.store import RunnerStore
+from tests.support.membership import claim_all, renew
 
 from .conftest import ManualClock, Place, commit
 from .rows import DONE, MESSAGE, REGISTRATION, STATE, unit
@@ -37,14 +38,12 @@ async def test_runners_are_registered_side_by_side(store: RunnerStore, other: Ru
 
 
 async def test_a_claim_leaves_the_shards_of_the_living_alone(store: RunnerStore, other: RunnerStore) -> None:
-    assert len(await store.membership.claim(1, group="default", shards=4)) == 4
-    assert await other.membership.claim(2, group="default", shards=4) == []
+    assert len(await claim_all(store, 1, shards=4)) == 4
+    assert await claim_all(other, 2, shards=4) == []
 
 
 async def test_runners_that_claim_at_once_share_the_shards_out(store: RunnerStore, other: RunnerStore) -> None:
-    mine, theirs = await asyncio.gather(
-        store.membership.claim(1, group="default", shards=64), other.membership.claim(2, group="default", shards=64)
-    )
+    mine, theirs = await asyncio.gather(claim_all(store, 1, shards=64), claim_all(other, 2, shards=64))
     numbers = [row.number for row in (*mine, *theirs)]
     assert sorted(numbers) == list(range(64))
     assert {row.epoch for row in (*mine, *theirs)} == {1}
@@ -53,33 +52,33 @@ async def test_runners_that_claim_at_once_share_the_shards_out(store: RunnerStor
 async def test_a_runner_whose_lease_ran_out_is_reaped_by_the_next_claim(
     store: RunnerStore, other: RunnerStore, clock: ManualClock
 ) -> None:
-    await store.membership.claim(1, group="default", shards=4)
+    await claim_all(store, 1, shards=4)
     clock.now += AFTER_THE_LEASE
-    await other.membership.renew(2, lease_ttl_us=REGISTRATION.lease_ttl_us, state="active")
-    claimed = await other.membership.claim(2, group="default", shards=4)
+    await renew(other, 2)
+    claimed = await claim_all(other, 2, shards=4)
     assert [(row.runner_id, row.epoch) for row in claimed] == [(2, 2)] * 4
     assert [row.runner_id for row in await store.membership.runners()] == [2]
     with pytest.raises(FencedOut):
         await commit(store, (STATE,))
-    assert await store.membership.renew(1, lease_ttl_us=1, state="active") is False
+    assert await renew(store, 1, lease_ttl_us=1, state="active") is None
     assert await other.messages.state(CART) is None
 
 
 async def test_a_late_renewal_is_valid_as_long_as_nobody_reaped(
     store: RunnerStore, other: RunnerStore, clock: ManualClock
 ) -> None:
-    await store.membership.claim(1, group="default", shards=4)
+    await claim_all(store, 1, shards=4)
     clock.now += AFTER_THE_LEASE
-    assert await store.membership.renew(1, lease_ttl_us=REGISTRATION.lease_ttl_us, state="active") is True
-    await other.membership.renew(2, lease_ttl_us=REGISTRATION.lease_ttl_us, state="active")
-    assert await other.membership.claim(2, group="default", shards=4) == []
+    assert await renew(store, 1) is not None
+    await renew(other, 2)
+    assert await claim_all(other, 2, shards=4) == []
     await commit(store, (STATE,))
 
 
 async def test_a_reaped_runner_may_register_anew(store: RunnerStore, other: RunnerStore, clock: ManualClock) -> None:
     clock.now += AFTER_THE_LEASE
-    await other.membership.renew(2, lease_ttl_us=REGISTRATION.lease_ttl_us, state="active")
-    await other.membership.claim(2, group="default", shards=4)
+    await renew(other, 2)
+    await claim_all(other, 2, shards=4)
     assert await store.membership.register(REGISTRATION) == 3
     await commit(store, (STATE,))
     assert await store.messages.state(CART) is not None
@@ -88,7 +87,7 @@ async def test_a_reaped_runner_may_register_anew(store: RunnerStore, other: Runn
 async def test_a_crash_is_counted_in_the_shards_of_the_dead_only(
     store: RunnerStore, other: RunnerStore, clock: ManualClock
 ) -> None:
-    await store.membership.claim(1, group="default", shards=4)
+    await claim_all(store, 1, shards=4)
     rows = [
         MESSAGE._replace(id=1, shard=3),
         MESSAGE._replace(id=2, shard=3),
@@ -99,8 +98,8 @@ async def test_a_crash_is_counted_in_the_shards_of_the_dead_only(
     ]
     await commit(store, tuple(rows))
     clock.now += AFTER_THE_LEASE
-    await other.membership.renew(2, lease_ttl_us=REGISTRATION.lease_ttl_us, state="active")
-    await other.membership.claim(2, group="default", shards=4)
+    await renew(other, 2)
+    await claim_all(other, 2, shards=4)
     found = {row.id: row.crashes for row in await other.messages.pending(after=0, limit=9, due_before=2**61)}
     assert found == {1: 1, 2: 0, 3: 0, 4: 2, 5: 1, 6: 0}
 

@@ -96,7 +96,7 @@ def _runner(found: StoreStatus, runner: RunnerRow) -> dict[str, object]:
         "lease_valid": found.alive(runner),
         "address": runner.address,
         "version": runner.version,
-        "entity_types": json.loads(runner.types),
+        "entity_types": list(runner.types),
         "shards": found.owned[runner.runner_id],
         "started_at": runner.started_at / SECOND_US,
         "expires_at": runner.expires_at / SECOND_US,

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from holdfast.errors import PersistenceError, RunnerNotRegistered, StoreUnavailable
 from holdfast.kit.clock import Clock
 from holdfast.kit.service import Periodic
 from holdfast.metrics import MetricsService
-from holdfast.model.cluster import RunnerState, ShardRow
+from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
 from holdfast.model.ids import micros
-from holdfast.ports.membership import Membership, Registration
+from holdfast.ports.membership import LeaseLine, Membership, Registration
 from holdfast.settings import ClusterSettings
 
 logger = logging.getLogger("holdfast.cluster")
@@ -30,9 +30,17 @@ class Lease:
     """Registers, renews, claims and leaves, for one incarnation."""
 
     def __init__(
-        self, *, membership: Membership, clock: Clock, settings: ClusterSettings, metrics: MetricsService
+        self,
+        *,
+        membership: Membership,
+        line: Callable[[], Awaitable[LeaseLine]],
+        clock: Clock,
+        settings: ClusterSettings,
+        metrics: MetricsService,
     ) -> None:
         self._membership = membership
+        self._open_line = line
+        self._line: LeaseLine
         self._clock = clock
         self._settings = settings
         self._metrics = metrics
@@ -52,19 +60,23 @@ class Lease:
         """
         asked_at = self._clock.monotonic()
         ttl_us = micros(self._settings.lease_ttl)
-        self.runner_id = await self._membership.register(Registration(address, version, types, ttl_us))
+        self.runner_id = await self._membership.register(Registration(address, version, types, (group,), 1.0, ttl_us))
+        self._line = await self._open_line()
         self._deadline = asked_at + self._settings.lease_ttl
         await self._renewals.start()
-        await self._claim_all(group)
+        await self._claim_all(group, types)
         self._metrics.cluster.shard_moves.labels(direction="in").inc(len(self.shards))
-        await self._look_around()
+        self._look_around(self._clock.now_us(), await self._membership.runners())
         self._watch()
 
-    async def _claim_all(self, group: str) -> None:
+    async def _claim_all(self, group: str, types: tuple[str, ...]) -> None:
         give_up_at = self._clock.monotonic() + self._settings.lease_ttl + CLAIM_GRACE_S
+        groups = await self._membership.ensure_groups({group: (self._settings.shards, types)})
+        (first, shards) = next((row.first, row.shards) for row in groups if row.name == group)
         while True:
-            self.shards = await self._membership.claim(self.runner_id, group=group, shards=self._settings.shards)
-            shards = sum(shard.group == group for shard in await self._membership.shards())
+            await self._membership.reap()
+            await self._membership.claim(self.runner_id, range(first, first + shards))
+            self.shards = [row for row in await self._membership.shards() if row.runner_id == self.runner_id]
             if len(self.shards) == shards:
                 return
             if self._clock.monotonic() >= give_up_at:
@@ -85,6 +97,7 @@ class Lease:
         if self.runner_id:
             runner_id, self.runner_id = self.runner_id, 0
             self._metrics.cluster.shard_moves.labels(direction="out").inc(len(self.shards))
+            await self._line.close()
             await self._membership.leave(runner_id)
 
     @property
@@ -96,22 +109,20 @@ class Lease:
         outcome = self._metrics.cluster.lease_renewals
         asked_at = self._clock.monotonic()
         try:
-            held = await self._membership.renew(
+            renewal = await self._line.renew(
                 self.runner_id, lease_ttl_us=micros(self._settings.lease_ttl), state=self.state
             )
         except PersistenceError:
             outcome.labels(outcome="error").inc()
             raise
-        if not held:
+        if renewal is None:
             outcome.labels(outcome="lost").inc()
             raise RunnerNotRegistered("another runner has taken this one's place")
         outcome.labels(outcome="ok").inc()
         self._deadline = asked_at + self._settings.lease_ttl
-        await self._look_around()
+        self._look_around(renewal.now_us, renewal.runners)
 
-    async def _look_around(self) -> None:
-        now = self._clock.now_us()
-        runners = await self._membership.runners()
+    def _look_around(self, now: int, runners: Sequence[RunnerRow]) -> None:
         self._runners = (len(runners), sum(runner.expires_at > now for runner in runners))
 
     def _watch(self) -> None:

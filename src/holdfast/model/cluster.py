@@ -13,19 +13,38 @@ class RunnerState(enum.StrEnum):
 
 
 class RunnerRow(NamedTuple):
-    """A registered runner: one incarnation of a process, its id never used again."""
+    """A registered runner: one incarnation of a process, its id never used again.
+
+    `types` are all it knows, `groups` the shard groups it takes shards of, `weight` its share beside others. `state`
+    is what it says of itself with each renewal, `wanted` what an operator has asked of it since.
+    """
 
     runner_id: int
     address: str
     version: str
-    types: str
+    types: tuple[str, ...]
+    groups: tuple[str, ...]
+    weight: float
     state: str
+    wanted: str
     started_at: int
     expires_at: int
 
 
+class GroupRow(NamedTuple):
+    """A shard group: its shards are `first .. first + shards - 1`, its types all that anybody declared in it."""
+
+    name: str
+    first: int
+    shards: int
+    types: tuple[str, ...]
+
+
 class ShardRow(NamedTuple):
-    """Who owns a shard of a group; `epoch` grows by one at each change of owner."""
+    """Who owns a shard, whose number is unique in the whole cluster; runner_id 0 is nobody.
+
+    `epoch` grows by one at each change of owner.
+    """
 
     group: str
     number: int

@@ -14,6 +14,7 @@ class InboxKind(enum.IntEnum):
     MESSAGE = 1
     JOB = 2
     COMMAND = 3
+    ATTEMPT_END = 4
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):
@@ -30,12 +31,32 @@ class Command(msgspec.Struct, frozen=True, array_like=True):
     number: int = 0
 
 
+class AttemptEnd(msgspec.Struct, frozen=True, array_like=True):
+    """How attempt `number` of a job ended on `executor`, which does not own the job's shard (any more).
+
+    `outcome` says it in the words of the job engine: `completed` with the encoded `result`, `retry` with `error`,
+    `reason` and the pause before the next attempt, `dead` with both, `cancelled`, or `available` for an attempt that
+    was given back. Counts only while the job is live with `attempt = number - 1`.
+    """
+
+    job: int
+    number: int
+    executor: int
+    outcome: str
+    result: bytes | None = None
+    error: str | None = None
+    reason: str | None = None
+    delay_us: int = 0
+    finished_at: int = 0
+
+
 _encoder = msgspec.msgpack.Encoder()
 _messages = msgspec.msgpack.Decoder(MessageRow)
 _jobs = msgspec.msgpack.Decoder(JobRow)
 _commands = msgspec.msgpack.Decoder(Command)
+_attempt_ends = msgspec.msgpack.Decoder(AttemptEnd)
 
-Entry = MessageRow | JobRow | Command
+Entry = MessageRow | JobRow | Command | AttemptEnd
 
 
 def encode_entry(entry: Entry) -> tuple[InboxKind, bytes]:
@@ -47,6 +68,8 @@ def encode_entry(entry: Entry) -> tuple[InboxKind, bytes]:
             return InboxKind.JOB, _encoder.encode(entry)
         case Command():
             return InboxKind.COMMAND, _encoder.encode(entry)
+        case AttemptEnd():
+            return InboxKind.ATTEMPT_END, _encoder.encode(entry)
 
 
 def decode_entry(kind: int, body: bytes) -> Entry:
@@ -61,3 +84,5 @@ def decode_entry(kind: int, body: bytes) -> Entry:
             return _jobs.decode(body)
         case InboxKind.COMMAND:
             return _commands.decode(body)
+        case InboxKind.ATTEMPT_END:
+            return _attempt_ends.decode(body)

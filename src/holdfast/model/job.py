@@ -143,7 +143,10 @@ class JobEnd(NamedTuple):
 
 
 class ArchivedJob(NamedTuple):
-    """A finished job as the archive keeps it for the retention time."""
+    """A finished job as the archive keeps it for the retention time.
+
+    In a unit it is a job that was never live: one that had to end where it was admitted.
+    """
 
     id: int
     shard: int

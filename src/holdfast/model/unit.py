@@ -7,7 +7,7 @@ so that they could go to another store.
 
 from __future__ import annotations
 
-from .job import EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from .job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
 from .message import (
     Consume,
     DeadMessageEnd,
@@ -37,6 +37,7 @@ Row = (
     | EndStart
     | JobRetry
     | JobEnd
+    | ArchivedJob
     | JobReplay
     | JobDiscard
 )
@@ -55,6 +56,7 @@ WRITE_ORDER: tuple[type[Row], ...] = (
     JobReplay,
     JobRow,
     JobEnd,
+    ArchivedJob,
     JobRetry,
     JobDiscard,
     StartRecord,

@@ -1,11 +1,16 @@
-"""Who runs, and who owns what."""
+"""Who runs, and who owns what.
+
+Leases run on the store's clock, but only a reaper ends an incarnation: until then a renewal is valid however late it
+comes, because nobody has taken anything. A shard changes its owner in three ways only: it is claimed while nobody owns
+it, its owner hands it over, or its owner's incarnation ends. Each claim and each hand-over raises its epoch by one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from holdfast.model.cluster import RunnerRow, ShardRow
+from holdfast.model.cluster import GroupRow, RunnerRow, ShardRow
 
 
 class Registration(NamedTuple):
@@ -14,39 +19,95 @@ class Registration(NamedTuple):
     address: str
     version: str
     types: tuple[str, ...]
+    groups: tuple[str, ...]
+    weight: float
     lease_ttl_us: int
+
+
+class Renewal(NamedTuple):
+    """What a renewal brings back: the store's clock at that moment, and all runners, oneself with the new lease."""
+
+    now_us: int
+    runners: tuple[RunnerRow, ...]
+
+
+class LeaseLine(Protocol):
+    """How a lease is kept: a line to the store for this alone, so that nothing else can hold a renewal up.
+
+    Belongs to the event loop it was opened on.
+    """
+
+    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> Renewal | None:
+        """Extends the lease on the store's clock; None when the incarnation was reaped. May be sent again.
+
+        Raises PersistenceError where the store refused or did not answer in a third of `lease_ttl_us`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Works twice."""
+        ...
 
 
 class MembershipReader(Protocol):
     """What anybody may know; as the store has it, which for a runner that was killed is its last word."""
 
-    async def runners(self) -> Sequence[RunnerRow]: ...
+    async def runners(self) -> Sequence[RunnerRow]:
+        """By ascending id."""
+        ...
 
-    async def shards(self) -> Sequence[ShardRow]: ...
+    async def shards(self) -> Sequence[ShardRow]:
+        """By ascending number."""
+        ...
+
+    async def groups(self) -> Sequence[GroupRow]:
+        """By their first shard."""
+        ...
 
 
 class Membership(MembershipReader, Protocol):
     async def register(self, registration: Registration) -> int:
-        """Makes a new incarnation and returns its runner id.
+        """Makes a new incarnation and returns its runner id; this store writes as this one from now on.
 
-        An embedded store admits one runner: rows of earlier incarnations are reaped here, since the caller
-        holds the runner lock. Where there were any, they did not leave in order, and a crash is counted for what may
-        have been running: the first due message of each entity, but of messages with crashes already only the first.
-        Raises StoreUnavailable when another process holds it.
+        An embedded store admits one runner: earlier incarnations are reaped here, since the caller holds the runner
+        lock. A store for several ends only the incarnation that this same store registered before, if any. Raises
+        StoreUnavailable when another process holds an embedded store.
         """
         ...
 
-    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
-        """Extends the lease on the store's clock; False when the incarnation was reaped."""
+    async def ensure_groups(self, wanted: Mapping[str, tuple[int, Collection[str]]]) -> Sequence[GroupRow]:
+        """Makes the groups that are missing, with (shards, types) as given, and returns all there are.
+
+        A recorded count of shards wins; types that a recorded group lacks are added to it. New shards belong to nobody.
+        """
         ...
 
-    async def claim(self, runner_id: int, *, group: str, shards: int) -> Sequence[ShardRow]:
-        """Takes every shard of the group that nobody alive owns, each with its epoch raised; returns all it owns.
+    async def claim(self, runner_id: int, shards: Collection[int]) -> Sequence[ShardRow]:
+        """Takes those of the shards that nobody owns, and returns them. Raises FencedOut when reaped."""
+        ...
 
-        `shards` is the count for a group not seen before; a recorded count wins.
+    async def hand_over(self, runner_id: int, shards: Collection[int], to: int) -> Sequence[ShardRow]:
+        """Gives those of the shards that `runner_id` still owns to a runner whose lease is valid.
+
+        Returns those that moved, as they are now; none where the receiver's lease has ended.
+        """
+        ...
+
+    async def reap(self) -> Sequence[int]:
+        """Ends every incarnation whose lease has run out, one after another, and returns their ids.
+
+        Its writes are fenced out, nobody owns its shards, and a crash is counted for the messages that may have been
+        running: in its shards the first due message of each entity, but of those with crashes already only the first.
+        """
+        ...
+
+    async def want(self, runner_id: int, state: str) -> bool:
+        """Notes what an operator asks of a runner (a RunnerState), which reads it with its next renewal.
+
+        False when there is no such runner.
         """
         ...
 
     async def leave(self, runner_id: int) -> None:
-        """Ends the incarnation in order: its row and its ownership go."""
+        """Ends the incarnation in order: its row and its ownership go, and nothing counts as a crash."""
         ...

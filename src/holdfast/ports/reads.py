@@ -1,8 +1,11 @@
-"""What the engines read from the store. Every read is bounded, and sees all that was committed before it began."""
+"""What the engines read from the store. Every read is bounded, and sees all that was committed before it began.
+
+`shards` narrows a read down to what belongs to these shards; None is all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from holdfast.model.address import Address
@@ -21,7 +24,9 @@ class StoredState(NamedTuple):
 class MessageReader(Protocol):
     async def state(self, address: Address) -> StoredState | None: ...
 
-    async def pending(self, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
+    async def pending(
+        self, *, after: int, limit: int, due_before: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
         """Stored messages with `due_at <= due_before`, by ascending id above `after`."""
         ...
 
@@ -29,7 +34,9 @@ class MessageReader(Protocol):
         """The same for one entity."""
         ...
 
-    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[MessageRow]:
+    async def upcoming(
+        self, *, due_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
         """Stored messages with `due_at > due_after`, soonest first."""
         ...
 
@@ -55,7 +62,9 @@ class JobReader(Protocol):
         """Live jobs of one shard and priority with `due_at <= due_before`, by ascending id above `after`."""
         ...
 
-    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
+    async def upcoming(
+        self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[JobRow]:
         """Live jobs that are not due at once, with (due_at, id) above (due_after, id_after), in that order."""
         ...
 
@@ -73,22 +82,22 @@ class JobReader(Protocol):
         """Dead jobs neither replayed nor discarded, by ascending id above `after`."""
         ...
 
-    async def starts(self) -> Sequence[StartRecord]:
-        """All start records, by ascending id."""
+    async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
+        """Start records by ascending id; with `shards` those that speak of a live job of theirs, and of others too."""
         ...
 
-    async def live_counts(self, *, due_before: int) -> Sequence[LiveJobs]:
+    async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:
         """Counts the live jobs; `due` are those with `due_at <= due_before`. Scans what is live: for take-over."""
         ...
 
-    async def dead_counts(self) -> Sequence[DeadJobs]:
+    async def dead_counts(self, *, shards: Collection[int] | None = None) -> Sequence[DeadJobs]:
         """Counts the dead jobs that wait for an operator; an index holds just these."""
         ...
 
 
 class InboxReader(Protocol):
-    async def inbox(self, *, limit: int) -> Sequence[InboxRow]:
-        """The oldest inbox rows, whatever their shard. Never filtered by a high-water mark: ids commit out of order."""
+    async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
+        """The oldest inbox rows. Never filtered by a high-water mark: ids commit out of order."""
         ...
 
 

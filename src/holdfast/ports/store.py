@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from .journal import Journal
-from .membership import Membership, MembershipReader
+from .membership import LeaseLine, Membership, MembershipReader
 from .reads import InboxReader, InboxWriter, JobReader, LedgerReader, MessageReader
 
 
@@ -51,7 +51,7 @@ class ClientStore(Protocol):
     async def cluster_id(self) -> str: ...
 
     async def shard_count(self, group: str) -> int | None:
-        """How many shards the group has; None before any runner has claimed it."""
+        """How many shards the group has; None before any runner has made it."""
         ...
 
     async def runner_address(self) -> str | None:
@@ -79,3 +79,15 @@ class RunnerStore(ClientStore, Protocol):
 
     @property
     def maintenance(self) -> Maintenance: ...
+
+    @property
+    def lease_on_thread(self) -> bool:
+        """Whether the lease is to be kept from a thread with an event loop of its own."""
+        ...
+
+    async def lease_line(self) -> LeaseLine:
+        """Opened on the event loop it is to be used on, which may be another one than the store's.
+
+        Where the store is away it is opened all the same, and `renew` says so.
+        """
+        ...

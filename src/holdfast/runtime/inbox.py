@@ -23,7 +23,7 @@ from holdfast.kit.service import Periodic
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
 from holdfast.model.ids import job_id
-from holdfast.model.inbox import Command, decode_entry
+from holdfast.model.inbox import AttemptEnd, Command, decode_entry
 from holdfast.model.job import JobRow
 from holdfast.model.message import InboxRow, MessageRow, Take
 from holdfast.ports.store import RunnerStore
@@ -122,6 +122,10 @@ class InboxTaking:
             case Command():
                 self._waiting.add(row.id)
                 self._commands.start(self._obey(row.id, entry), name=entry.verb)
+                return None
+            case AttemptEnd():
+                self._unreadable.add(row.id)
+                logger.error("inbox row %s tells of an attempt elsewhere, which this version can't take", row.id)
                 return None
 
     async def _begin_message(self, row_id: int, message: MessageRow) -> Awaitable[None] | None:

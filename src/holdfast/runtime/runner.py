@@ -84,7 +84,13 @@ class Runner:
         self._rng = rng
         self.loop = asyncio.get_running_loop()
         self._watchdog = LoopWatchdog(self.loop, metrics)
-        self._lease = Lease(membership=store.membership, clock=clock, settings=settings.cluster, metrics=metrics)
+        self._lease = Lease(
+            membership=store.membership,
+            line=store.lease_line,
+            clock=clock,
+            settings=settings.cluster,
+            metrics=metrics,
+        )
         self._wheel = DeadlineWheel(self.loop)
         journal = MeteredJournal(store.journal, metrics)
         self._group: GroupCommit[CommitItem] = GroupCommit(

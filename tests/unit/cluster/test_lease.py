@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 
 import pytest
 
 from holdfast.cluster.lease import Lease
 from holdfast.errors import StoreUnavailable
 from holdfast.metrics import MetricsService
-from holdfast.model.cluster import RunnerRow, ShardRow
-from holdfast.ports.membership import Registration
+from holdfast.model.cluster import GroupRow, RunnerRow, ShardRow
+from holdfast.ports.membership import LeaseLine, Registration, Renewal
 from holdfast.settings import ClusterSettings
 from holdfast.testing.loop import LoopClock, run
 
@@ -27,10 +28,30 @@ class SharedMembership:
     async def register(self, registration: Registration) -> int:
         return 7
 
-    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
-        return True
+    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> Renewal:
+        return Renewal(0, ())
 
-    async def claim(self, runner_id: int, *, group: str, shards: int) -> list[ShardRow]:
+    async def close(self) -> None: ...
+
+    async def line(self) -> LeaseLine:
+        return self
+
+    async def ensure_groups(self, wanted: Mapping[str, tuple[int, Collection[str]]]) -> list[GroupRow]:
+        return await self.groups()
+
+    async def groups(self) -> list[GroupRow]:
+        return [GroupRow("default", 0, SHARDS, ())]
+
+    async def reap(self) -> list[int]:
+        return []
+
+    async def hand_over(self, runner_id: int, shards: Collection[int], to: int) -> list[ShardRow]:
+        return []
+
+    async def want(self, runner_id: int, state: str) -> bool:
+        return False
+
+    async def claim(self, runner_id: int, shards: Collection[int]) -> list[ShardRow]:
         return [shard for shard in await self.shards() if shard.runner_id == runner_id]
 
     async def leave(self, runner_id: int) -> None:
@@ -46,7 +67,7 @@ class SharedMembership:
 
 def lease_on(membership: SharedMembership, clock: LoopClock) -> Lease:
     settings = ClusterSettings(shards=SHARDS)
-    return Lease(membership=membership, clock=clock, settings=settings, metrics=MetricsService())
+    return Lease(membership=membership, line=membership.line, clock=clock, settings=settings, metrics=MetricsService())
 
 
 def test_a_runner_waits_for_the_shards_of_a_dead_one() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from holdfast.model.address import Address
-from holdfast.model.job import ArchivedJob, JobRow, StartRecord
+from holdfast.model.job import ArchivedJob, JobRow, StartRecord, unpack_attempts
 from holdfast.model.ledger import DeadJobs, LiveJobs
 from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow, OutcomeKind
 from holdfast.ports.reads import StoredState
@@ -21,6 +21,11 @@ class _Numbered(Protocol):
     def id(self) -> int: ...
 
 
+class _Placed(_Numbered, Protocol):
+    @property
+    def shard(self) -> int: ...
+
+
 class _Due(_Numbered, Protocol):
     @property
     def due_at(self) -> int: ...
@@ -28,6 +33,11 @@ class _Due(_Numbered, Protocol):
 
 R = TypeVar("R", bound=_Numbered)
 D = TypeVar("D", bound=_Due)
+S = TypeVar("S", bound=_Placed)
+
+
+def _within(rows: Iterable[S], shards: Collection[int] | None) -> list[S]:
+    return [row for row in rows if shards is None or row.shard in shards]
 
 
 def _page(rows: Iterable[R], limit: int) -> list[R]:
@@ -53,15 +63,20 @@ class MemoryMessageReader:
         row = self._tables.states.rows.get(address)
         return StoredState(row.version, row.schema, row.state) if row is not None else None
 
-    async def pending(self, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
-        return _page((row for row in self._stored() if row.id > after and row.due_at <= due_before), limit)
+    async def pending(
+        self, *, after: int, limit: int, due_before: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
+        stored = _within(self._stored(), shards)
+        return _page((row for row in stored if row.id > after and row.due_at <= due_before), limit)
 
     async def pending_of(self, address: Address, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
         due = (row for row in self._stored() if row.id > after and row.due_at <= due_before)
         return _page((row for row in due if row.address == address), limit)
 
-    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[MessageRow]:
-        return _soonest(self._stored(), due_after, limit)
+    async def upcoming(
+        self, *, due_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
+        return _soonest(_within(self._stored(), shards), due_after, limit)
 
     async def timer(self, address: Address, name: str) -> MessageRow | None:
         return self._stored_at(self._tables.timer_names.rows.get((address.entity_type, address.entity_id, name)))
@@ -108,9 +123,11 @@ class MemoryJobReader:
         due = (row for row in self._tables.jobs.rows.values() if row.id > after and row.due_at <= due_before)
         return _page((row for row in due if (row.shard, row.priority) == (shard, priority)), limit)
 
-    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
-        after = (due_after, id_after)
-        found = [row for row in self._tables.jobs.rows.values() if row.due_at and (row.due_at, row.id) > after]
+    async def upcoming(
+        self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[JobRow]:
+        after, jobs = (due_after, id_after), _within(self._tables.jobs.rows.values(), shards)
+        found = [row for row in jobs if row.due_at and (row.due_at, row.id) > after]
         return sorted(found, key=lambda row: (row.due_at, row.id))[:limit]
 
     async def live(self, job: int) -> JobRow | None:
@@ -132,17 +149,23 @@ class MemoryJobReader:
         letters = (row for row in self._tables.archive.rows.values() if row.id > after and is_undealt(row))
         return _page((row for row in letters if job_type in (None, row.job_type)), limit)
 
-    async def starts(self) -> Sequence[StartRecord]:
-        return _page(self._tables.starts.rows.values(), len(self._tables.starts.rows))
+    async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
+        live = {row.id for row in _within(self._tables.jobs.rows.values(), shards)}
+        found = [
+            record
+            for record in self._tables.starts.rows.values()
+            if shards is None or any(job in live for job, _ in unpack_attempts(record.attempts))
+        ]
+        return _page(found, len(found))
 
-    async def live_counts(self, *, due_before: int) -> Sequence[LiveJobs]:
-        jobs = self._tables.jobs.rows.values()
+    async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:
+        jobs = _within(self._tables.jobs.rows.values(), shards)
         due = Counter((row.job_type, row.priority, row.due_at <= due_before) for row in jobs)
         kinds = sorted({(row.job_type, row.priority) for row in jobs})
         return [LiveJobs(*kind, due[*kind, True], due[*kind, False]) for kind in kinds]
 
-    async def dead_counts(self) -> Sequence[DeadJobs]:
-        undealt = [row for row in self._tables.archive.rows.values() if is_undealt(row)]
+    async def dead_counts(self, *, shards: Collection[int] | None = None) -> Sequence[DeadJobs]:
+        undealt = [row for row in _within(self._tables.archive.rows.values(), shards) if is_undealt(row)]
         died_at: defaultdict[str, list[int]] = defaultdict(list)
         for row in undealt:
             died_at[row.job_type].append(row.finished_at)
@@ -155,5 +178,5 @@ class MemoryInboxReader:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def inbox(self, *, limit: int) -> Sequence[InboxRow]:
-        return _page(self._tables.inbox.rows.values(), limit)
+    async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
+        return _page(_within(self._tables.inbox.rows.values(), shards), limit)

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
-from holdfast.errors import FencedOut, PersistenceError, StoreUnavailable
+from holdfast.errors import PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock
-from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
 from holdfast.model.inbox import InboxKind
 from holdfast.model.job import JobState
 from holdfast.model.message import InboxRow, OutcomeKind
-from holdfast.ports.membership import Registration
+from holdfast.ports.membership import LeaseLine
 
 from .journal import MemoryJournal, MemorySession, StorageFaults
 from .ledger import MemoryLedgerReader
+from .membership import MemoryLeaseLine, MemoryMembership
 from .reads import MemoryInboxReader, MemoryJobReader, MemoryMessageReader
 from .tables import Tables
-from .writes import count_crashes
 
 CLUSTER_ID = "memory"
 
 
 class MemoryStore:
-    """`RunnerStore` in memory."""
+    """`RunnerStore` in memory; on shared tables, one for each of the runners."""
+
+    lease_on_thread = False
 
     def __init__(self, *, clock: Clock, tables: Tables | None = None, faults: StorageFaults | None = None) -> None:
-        """Raises StoreUnavailable when another runner has these tables open."""
+        """Raises StoreUnavailable when another runner has these tables open, and they are not shared."""
         self.url = "memory:"
         self.tables = tables or Tables()
-        if self.tables.runner_open:
+        if self.tables.runner_open and not self.tables.shared:
             raise StoreUnavailable("memory: another runner holds the store")
         self.tables.runner_open = True
+        self._clock = clock
+        self._seen = self.tables.inbox_changes
         self._session = MemorySession(self.tables)
         self.journal = MemoryJournal(self._session, faults or StorageFaults())
         self.messages = MemoryMessageReader(self.tables)
@@ -48,15 +49,20 @@ class MemoryStore:
         return CLUSTER_ID
 
     async def shard_count(self, group: str) -> int | None:
-        return self.tables.shard_counts.get(group)
+        row = self.tables.groups.rows.get(group)
+        return row.shards if row is not None else None
 
     async def runner_address(self) -> str | None:
         addresses = [row.address for row in self.tables.runners.rows.values() if row.address]
         return addresses[-1] if addresses else None
 
     async def inbox_changed(self) -> bool:
-        """Nobody else can write to this process's memory."""
-        return False
+        """Only a runner on the same tables can have written to this process's memory."""
+        before, self._seen = self._seen, self.tables.inbox_changes
+        return self.tables.shared and before != self._seen
+
+    async def lease_line(self) -> LeaseLine:
+        return MemoryLeaseLine(self._session, self._clock)
 
     async def close(self) -> None:
         if not self._session.closed:
@@ -93,78 +99,7 @@ class MemoryInboxWriter:
                 for number, shard, kind, body in rows:
                     row = InboxRow(number, shard, kind, body, self._clock.now_us())
                     self._session.tables.inbox.insert(number, row)
-
-
-class MemoryMembership:
-    """`Membership` in memory."""
-
-    def __init__(self, session: MemorySession, clock: Clock) -> None:
-        self._session = session
-        self._clock = clock
-
-    async def register(self, registration: Registration) -> int:
-        tables, now = self._session.tables, self._clock.now_us()
-        async with self._session.turn:
-            runner_id = tables.next_runner
-            tables.next_runner += 1
-            types = msgspec.json.encode(registration.types).decode()
-            with tables.transaction():
-                if tables.runners.rows:
-                    count_crashes(tables, now)
-                for earlier in list(tables.runners.rows):
-                    tables.runners.remove(earlier)
-                lease_end = now + registration.lease_ttl_us
-                facts = (
-                    runner_id,
-                    registration.address,
-                    registration.version,
-                    types,
-                    RunnerState.ACTIVE,
-                    now,
-                    lease_end,
-                )
-                tables.runners.insert(runner_id, RunnerRow(*facts))
-        self._session.incarnation = runner_id
-        return runner_id
-
-    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
-        tables, lease_end = self._session.tables, self._clock.now_us() + lease_ttl_us
-        async with self._session.turn:
-            row = tables.runners.rows.get(runner_id)
-            if row is None:
-                return False
-            with tables.transaction():
-                tables.runners.put(runner_id, row._replace(expires_at=lease_end, state=state))
-            return True
-
-    async def claim(self, runner_id: int, *, group: str, shards: int) -> Sequence[ShardRow]:
-        tables = self._session.tables
-        async with self._session.turn:
-            if runner_id not in tables.runners.rows:
-                raise FencedOut(f"runner {runner_id} was reaped: another one has taken over")
-            count = tables.shard_counts.setdefault(group, shards)
-            with tables.transaction():
-                for number in range(count):
-                    row = tables.shards.rows.get((group, number), ShardRow(group, number, 0, 0))
-                    if row.runner_id not in tables.runners.rows:
-                        row = row._replace(runner_id=runner_id, epoch=row.epoch + 1)
-                        tables.shards.put((group, number), row)
-            return [row for row in await self.shards() if (row.group, row.runner_id) == (group, runner_id)]
-
-    async def leave(self, runner_id: int) -> None:
-        tables = self._session.tables
-        async with self._session.turn:
-            with tables.transaction():
-                tables.runners.remove(runner_id)
-                for key, row in list(tables.shards.rows.items()):
-                    if row.runner_id == runner_id:
-                        tables.shards.put(key, row._replace(runner_id=0))
-
-    async def runners(self) -> Sequence[RunnerRow]:
-        return sorted(self._session.tables.runners.rows.values())
-
-    async def shards(self) -> Sequence[ShardRow]:
-        return sorted(self._session.tables.shards.rows.values())
+                self._session.tables.inbox_changes += 1
 
 
 class MemoryMaintenance:

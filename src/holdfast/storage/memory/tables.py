@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from holdfast.errors import Conflict
 from holdfast.model.address import Address
-from holdfast.model.cluster import RunnerRow, ShardRow
+from holdfast.model.cluster import GroupRow, RunnerRow, ShardRow
 from holdfast.model.job import ArchivedJob, JobRow, StartRecord
 from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow, StateRow
 
@@ -48,9 +48,13 @@ class Table(Generic[K, V]):
 
 
 class Tables:
-    """All of a store's tables. Outlives the stores opened on it, as a file does."""
+    """All of a store's tables. Outlives the stores opened on it, as a file does.
 
-    def __init__(self) -> None:
+    Like a file they are for one runner at a time; `shared` ones are for several side by side, as a database is.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
         self._undo: list[Callable[[], object]] = []
         self.states: Table[Address, StateRow] = Table(self._undo)
         self.messages: Table[int, MessageRow] = Table(self._undo)
@@ -61,15 +65,16 @@ class Tables:
         self.archive: Table[int, ArchivedJob] = Table(self._undo)
         self.starts: Table[int, StartRecord] = Table(self._undo)
         self.runners: Table[int, RunnerRow] = Table(self._undo)
-        self.shards: Table[tuple[str, int], ShardRow] = Table(self._undo)
+        self.groups: Table[str, GroupRow] = Table(self._undo)
+        self.shards: Table[int, ShardRow] = Table(self._undo)
         self.message_keys: Table[tuple[str, str, str, str], int] = Table(self._undo)
         self.timer_names: Table[tuple[str, str, str], int] = Table(self._undo)
         self.job_keys: Table[tuple[str, str, str], int] = Table(self._undo)
-        self.shard_counts: dict[str, int] = {}
         self.tally: Tally = Counter()
         self.next_id = 1
         self.next_runner = 1
         self.runner_open = False
+        self.inbox_changes = 0
 
     @contextmanager
     def transaction(self) -> Generator[None, None, None]:
@@ -86,11 +91,10 @@ class Tables:
 
     def copy(self) -> Tables:
         """The same data for another runner, as a copy of a file would be."""
-        copied = Tables()
+        copied = Tables(shared=self.shared)
         for name, table in vars(self).items():
             if isinstance(table, Table):
                 getattr(copied, name).rows.update(table.rows)  # pyright: ignore[reportUnknownMemberType]
-        copied.shard_counts = dict(self.shard_counts)
         copied.tally = self.tally.copy()
         copied.next_id, copied.next_runner = self.next_id, self.next_runner
         return copied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeVar, assert_never
 
 from holdfast.errors import Conflict, FencedOut
@@ -77,6 +78,7 @@ def _write(tables: Tables, row: Row) -> None:  # noqa: C901 - one flat table of 
             tables.dead_messages.insert(row.id, row)
         case InboxRow():
             tables.inbox.insert(row.id, row)
+            tables.inbox_changes += 1
         case JobReplay():
             dead = _undealt(tables, row)
             tables.archive.put(row.id, dead._replace(replayed_at=row.replayed_at))
@@ -84,6 +86,8 @@ def _write(tables: Tables, row: Row) -> None:  # noqa: C901 - one flat table of 
             _insert_job(tables, row)
         case JobEnd():
             _end_job(tables, row)
+        case ArchivedJob():
+            tables.archive.insert(row.id, row)
         case JobRetry():
             job = _there(tables.jobs.rows.get(row.id), row)
             _expect(job.attempt == row.expected, row)
@@ -99,14 +103,14 @@ def _write(tables: Tables, row: Row) -> None:  # noqa: C901 - one flat table of 
             assert_never(row)
 
 
-def count_crashes(tables: Tables, now_us: int) -> None:
+def count_crashes(tables: Tables, now_us: int, shards: Collection[int] | None = None) -> None:
     """One more for what may have been running when a runner died: each entity's first message, of suspects the first.
 
     Suspects, which were there in an earlier crash, run one at a time in the order of their ids.
     """
     heads: dict[Address, MessageRow] = {}
     for row in sorted(tables.messages.rows.values(), key=lambda row: row.id):
-        if row.due_at <= now_us:
+        if row.due_at <= now_us and (shards is None or row.shard in shards):
             heads.setdefault(row.address, row)
     suspects = [row for row in heads.values() if row.crashes]
     for row in [*(row for row in heads.values() if not row.crashes), *suspects[:1]]:

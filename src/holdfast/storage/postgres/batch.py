@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from holdfast.model.job import EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from holdfast.model.job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
 from holdfast.model.message import (
     Consume,
     DeadMessageEnd,
@@ -36,13 +36,14 @@ _SAME_IDS: tuple[tuple[type[Row], ...], ...] = (
     (MessageRow, Consume, MessageRetry),
     (InboxRow, Take),
     (JobRow, JobEnd, JobRetry),
-    (JobEnd, JobReplay, JobDiscard),
+    (JobEnd, ArchivedJob, JobReplay, JobDiscard),
     (StartRecord, EndStart),
     (DeadMessageRow, DeadMessageEnd),
 )
 _TABLE: dict[type[Row], tuple[str, ...]] = {
     MessageRow: ("message",), InboxRow: ("inbox",), Take: ("inbox",), JobRow: ("job",), JobRetry: ("job",),
-    JobReplay: ("archive",), JobDiscard: ("archive",), StartRecord: ("start",), EndStart: ("start",),
+    ArchivedJob: ("archive",), JobReplay: ("archive",), JobDiscard: ("archive",),
+    StartRecord: ("start",), EndStart: ("start",),
     DoneRow: ("done",), DeadMessageRow: ("dead",), DeadMessageEnd: ("dead",),
 }  # fmt: skip
 

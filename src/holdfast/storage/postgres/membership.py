@@ -8,12 +8,11 @@ must not hold up the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-import msgspec
-
-from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
+from holdfast.model.cluster import GroupRow, RunnerRow, RunnerState, ShardRow
 from holdfast.ports.membership import Registration
+from holdfast.storage.rows import group_row, joined, packed_names, runner_row, shard_rows
 
 from .connection import PostgresOptions
 from .endings import Endings
@@ -32,10 +31,13 @@ class PostgresMembershipReader:
         self._sql = sql
 
     async def runners(self) -> Sequence[RunnerRow]:
-        return [RunnerRow(*row) for row in await self._pool.fetch(self._sql["runners"])]
+        return [runner_row(row) for row in await self._pool.fetch(self._sql["runners"])]
 
     async def shards(self) -> Sequence[ShardRow]:
         return [ShardRow(*row) for row in await self._pool.fetch(self._sql["shards"])]
+
+    async def groups(self) -> Sequence[GroupRow]:
+        return [group_row(row) for row in await self._pool.fetch(self._sql["groups"])]
 
 
 class PostgresMembership(PostgresMembershipReader):
@@ -60,31 +62,42 @@ class PostgresMembership(PostgresMembershipReader):
         before = self._incarnation.runner_id
         if before is not None:
             await self._endings.leave(before)
-        types = msgspec.json.encode(registration.types).decode()
-        facts = (registration.address, registration.version, types, RunnerState.ACTIVE)
+        address, version, types, groups, weight, lease_ttl_us = registration
+        said = (address, version, packed_names(types), packed_names(groups), weight)
         async with self._pool.transaction() as connection:
             row = await connection.fetchrow(
-                self._sql["runner_insert"], *facts, registration.lease_ttl_us, self._options.now_us()
+                self._sql["runner_insert"], *said, RunnerState.ACTIVE, lease_ttl_us, self._options.now_us()
             )
         assert row is not None
         self._incarnation.runner_id = int(row[0])
         return self._incarnation.runner_id
 
-    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
-        rows = await self._pool.fetch(self._sql["runner_renew"], runner_id, lease_ttl_us, state, self._options.now_us())
-        return bool(rows)
+    async def ensure_groups(self, wanted: Mapping[str, tuple[int, Collection[str]]]) -> Sequence[GroupRow]:
+        asked = [(name, *wanted[name]) for name in wanted]
+        known = await self.groups()
+        if joined(known, asked) == known:
+            return known
+        async with self._pool.transaction() as connection:
+            await connection.execute(self._sql["groups_lock"])
+            groups = joined(map(group_row, await connection.fetch(self._sql["groups"])), asked)
+            for row in groups:
+                await connection.execute(self._sql["shard_group_put"], *row[:-1], packed_names(row.types))
+                await connection.execute(self._sql["shards_insert"], row.name)
+        return groups
 
-    async def claim(self, runner_id: int, *, group: str, shards: int) -> Sequence[ShardRow]:
-        """Reaps who is dead, then takes what nobody owns. Raises FencedOut for an incarnation that was reaped."""
-        await self.reap()
+    async def claim(self, runner_id: int, shards: Collection[int]) -> Sequence[ShardRow]:
         async with self._pool.transaction() as connection:
             if not await connection.fetch(self._sql["runner_hold"], runner_id):
                 raise fenced_out(runner_id)
-            await connection.execute(self._sql["shard_group_insert"], group, shards)
-            await connection.execute(self._sql["shards_insert"], group)
-            await connection.execute(self._sql["shards_claim"], group, runner_id)
-            rows = await connection.fetch(self._sql["shards_of"], group, runner_id)
-        return [ShardRow(*row) for row in rows]
+            return shard_rows(await connection.fetch(self._sql["shards_claim"], runner_id, shards))
+
+    async def hand_over(self, runner_id: int, shards: Collection[int], to: int) -> Sequence[ShardRow]:
+        async with self._pool.transaction() as connection:
+            args = (runner_id, shards, to, self._options.now_us())
+            return shard_rows(await connection.fetch(self._sql["shards_hand_over"], *args))
+
+    async def want(self, runner_id: int, state: str) -> bool:
+        return bool(await self._pool.fetch(self._sql["runner_want"], runner_id, state))
 
     async def leave(self, runner_id: int) -> None:
         await self._endings.leave(runner_id)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from holdfast.model.job import EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from holdfast.model.job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
 from holdfast.model.message import (
     Consume,
     DeadMessageEnd,
@@ -176,6 +176,7 @@ _PARTS: dict[type[Row], Callable[[Layer], list[Part]]] = {
     JobReplay: _whole("job_replay", JobReplay),
     JobRow: _whole("job_insert", JobRow, "last_error"),
     JobEnd: _job_ends,
+    ArchivedJob: _whole("archive_insert", ArchivedJob, "error"),
     JobRetry: _whole("job_retry", JobRetry, "last_error"),
     JobDiscard: _whole("job_discard", JobDiscard),
     StartRecord: _whole("start_insert", StartRecord),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdfast.model.address import Address
@@ -47,15 +47,20 @@ class PostgresMessageReader:
     async def state(self, address: Address) -> StoredState | None:
         return _one(StoredState, await self._read("state", *address))
 
-    async def pending(self, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
-        return [MessageRow(*row) for row in await self._read("messages_pending", after, due_before, limit)]
+    async def pending(
+        self, *, after: int, limit: int, due_before: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
+        rows = await self._read("messages_pending", after, due_before, limit, shards)
+        return [MessageRow(*row) for row in rows]
 
     async def pending_of(self, address: Address, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
         rows = await self._read("messages_pending_of", *address, after, due_before, limit)
         return [MessageRow(*row) for row in rows]
 
-    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[MessageRow]:
-        return [MessageRow(*row) for row in await self._read("messages_upcoming", due_after, limit)]
+    async def upcoming(
+        self, *, due_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
+        return [MessageRow(*row) for row in await self._read("messages_upcoming", due_after, limit, shards)]
 
     async def timer(self, address: Address, name: str) -> MessageRow | None:
         return _one(MessageRow, await self._read("message_timer", *address, name))
@@ -91,8 +96,10 @@ class PostgresJobReader:
         rows = await self._read("jobs_available", shard, priority, after, limit, due_before)
         return [JobRow(*row) for row in rows]
 
-    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
-        return [JobRow(*row) for row in await self._read("jobs_upcoming", due_after, id_after, limit)]
+    async def upcoming(
+        self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[JobRow]:
+        return [JobRow(*row) for row in await self._read("jobs_upcoming", due_after, id_after, limit, shards)]
 
     async def live(self, job: int) -> JobRow | None:
         return _one(JobRow, await self._read("job_by_id", job))
@@ -109,14 +116,14 @@ class PostgresJobReader:
     async def dead(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[ArchivedJob]:
         return [ArchivedJob(*row) for row in await self._read("jobs_dead", after, job_type, limit)]
 
-    async def starts(self) -> Sequence[StartRecord]:
-        return [StartRecord(*row) for row in await self._read("starts")]
+    async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
+        return [StartRecord(*row) for row in await self._read("starts", shards)]
 
-    async def live_counts(self, *, due_before: int) -> Sequence[LiveJobs]:
-        return [LiveJobs(*row) for row in await self._count("jobs_live_counts", due_before)]
+    async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:
+        return [LiveJobs(*row) for row in await self._count("jobs_live_counts", due_before, shards)]
 
-    async def dead_counts(self) -> Sequence[DeadJobs]:
-        return [DeadJobs(*row) for row in await self._count("jobs_dead_counts")]
+    async def dead_counts(self, *, shards: Collection[int] | None = None) -> Sequence[DeadJobs]:
+        return [DeadJobs(*row) for row in await self._count("jobs_dead_counts", shards)]
 
 
 class PostgresInboxReader:
@@ -127,5 +134,5 @@ class PostgresInboxReader:
     def __init__(self, reader: Reader) -> None:
         self._read = reader.rows
 
-    async def inbox(self, *, limit: int) -> Sequence[InboxRow]:
-        return [InboxRow(*row) for row in await self._read("inbox", limit)]
+    async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
+        return [InboxRow(*row) for row in await self._read("inbox", limit, shards)]

@@ -9,6 +9,7 @@ from typing import Literal
 
 from holdfast.errors import ConfigurationError, PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock, SystemClock
+from holdfast.ports.membership import LeaseLine
 from holdfast.storage.statements import load_statements
 from holdfast.storage.urls import masked
 
@@ -18,6 +19,7 @@ from .endings import Endings
 from .faults import DRIVER_ERRORS, translated
 from .inbox import PostgresIds, PostgresInbox, Wakeups
 from .journal import Incarnation, PostgresJournal
+from .lease import PostgresLeaseLine
 from .ledger import PostgresLedgerReader
 from .maintenance import PostgresMaintenance
 from .membership import PostgresMembership, PostgresMembershipReader
@@ -91,6 +93,8 @@ class PostgresClientStore(_Opened):
 class PostgresRunnerStore(_Opened):
     """`RunnerStore` on a database, beside any number of others."""
 
+    lease_on_thread = True
+
     def __init__(self, options: PostgresOptions, schema_name: str) -> None:
         super().__init__(options, schema_name)
         incarnation = Incarnation()
@@ -103,6 +107,13 @@ class PostgresRunnerStore(_Opened):
             self.pool, self.sql, endings=endings, incarnation=incarnation, options=options
         )
         self.maintenance = PostgresMaintenance(self.pool, self.sql)
+
+    async def lease_line(self) -> LeaseLine:
+        options = self.options
+        pinned = options.pooled and options.direct_url is None
+        settings = {"application_name": "holdfast lease", "tcp_user_timeout": milliseconds(options.silence_s)}
+        connect = partial(open_connection, options, {} if pinned else settings, url=options.direct_url)
+        return PostgresLeaseLine(connect, self.sql, options, pinned=pinned)
 
     def _sessions_of(self, connect: Connect, endings: Endings, size: int) -> Sessions:
         return Sessions(

@@ -1,17 +1,16 @@
-"""Who runs on the file, and which shards it owns: one runner at a time, so that claiming is simple."""
+"""Who runs on the file, and which shards it owns: one runner at a time, so that there is nobody to take turns with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from holdfast.errors import FencedOut
-from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
-from holdfast.ports.membership import Registration
+from holdfast.model.cluster import GroupRow, RunnerRow, RunnerState, ShardRow
+from holdfast.ports.membership import Registration, Renewal
+from holdfast.storage.rows import group_row, joined, packed_names, runner_row, shard_rows
 
-from .reads import Reader
+from .reads import Reader, listed
 from .session import WriteSession
 
 Run = Callable[..., list[Any]]
@@ -24,10 +23,32 @@ class SqliteMembershipReader:
         self._read = reader.rows
 
     async def runners(self) -> Sequence[RunnerRow]:
-        return [RunnerRow(*row) for row in self._read("runners")]
+        return [runner_row(row) for row in self._read("runners")]
 
     async def shards(self) -> Sequence[ShardRow]:
         return [ShardRow(*row) for row in self._read("shards")]
+
+    async def groups(self) -> Sequence[GroupRow]:
+        return [group_row(row) for row in self._read("groups")]
+
+
+class SqliteLeaseLine:
+    """`LeaseLine` on one file: the lease says only that its runner lives, since the file's lock is what excludes."""
+
+    def __init__(self, session: WriteSession) -> None:
+        self._session = session
+
+    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> Renewal | None:
+        now = self._session.clock.now_us()
+
+        def renew(run: Run) -> Renewal | None:
+            if not run("runner_renew", (now + lease_ttl_us, state, runner_id)):
+                return None
+            return Renewal(now, tuple(runner_row(row) for row in run("runners")))
+
+        return await self._session.write(renew)
+
+    async def close(self) -> None: ...
 
 
 class SqliteMembership(SqliteMembershipReader):
@@ -39,41 +60,49 @@ class SqliteMembership(SqliteMembershipReader):
 
     async def register(self, registration: Registration) -> int:
         now = self._session.clock.now_us()
+        address, version, types, groups, weight, lease_ttl_us = registration
+        said = (address, version, packed_names(types), packed_names(groups), weight)
 
         def register(run: Run) -> int:
             ((runner_id,),) = run("runner_id_take")
             if run("runners_reap", (runner_id,)):
                 run("messages_crashed", {"now": now})
-            types = msgspec.json.encode(registration.types).decode()
-            lease_end = now + registration.lease_ttl_us
-            facts = (runner_id, registration.address, registration.version, types, RunnerState.ACTIVE, now, lease_end)
-            run("runner_insert", facts)
+            lease = (RunnerState.ACTIVE, RunnerState.ACTIVE, now, now + lease_ttl_us)
+            run("runner_insert", (runner_id, *said, *lease))
             return int(runner_id)
 
         runner_id = await self._session.write(register)
         self._session.incarnation = runner_id
         return runner_id
 
-    async def renew(self, runner_id: int, *, lease_ttl_us: int, state: str) -> bool:
-        lease_end = self._session.clock.now_us() + lease_ttl_us
+    async def ensure_groups(self, wanted: Mapping[str, tuple[int, Collection[str]]]) -> Sequence[GroupRow]:
+        def ensure(run: Run) -> list[GroupRow]:
+            groups = joined(map(group_row, run("groups")), ((name, *wanted[name]) for name in wanted))
+            for row in groups:
+                run("shard_group_put", (*row[:-1], packed_names(row.types)))
+                run("shards_insert", (row.name,))
+            return groups
 
-        def renew(run: Run) -> bool:
-            run("runner_renew", (lease_end, state, runner_id))
-            return bool(run("fence", (runner_id,)))
+        return await self._session.write(ensure)
 
-        return await self._session.write(renew)
-
-    async def claim(self, runner_id: int, *, group: str, shards: int) -> Sequence[ShardRow]:
-        def claim(run: Run) -> list[ShardRow]:
+    async def claim(self, runner_id: int, shards: Collection[int]) -> Sequence[ShardRow]:
+        def claim(run: Run) -> Sequence[ShardRow]:
             if not run("fence", (runner_id,)):
                 raise FencedOut(f"runner {runner_id} was reaped: another one has taken over")
-            run("shard_group_insert", (group, shards))
-            ((count,),) = run("shard_count", (group,))
-            run("shards_insert", {"group": group, "shards": count})
-            run("shards_claim", {"group": group, "runner_id": runner_id})
-            return [ShardRow(*row) for row in run("shards_of", (group, runner_id))]
+            return shard_rows(run("shards_claim", {"runner_id": runner_id, "shards": listed(shards)}))
 
         return await self._session.write(claim)
+
+    async def hand_over(self, runner_id: int, shards: Collection[int], to: int) -> Sequence[ShardRow]:
+        facts = {"runner_id": runner_id, "shards": listed(shards), "receiver": to, "now": self._session.clock.now_us()}
+        return shard_rows(await self._session.write(lambda run: run("shards_hand_over", facts)))
+
+    async def reap(self) -> Sequence[int]:
+        """Nobody: whoever registers has ended all the others."""
+        return []
+
+    async def want(self, runner_id: int, state: str) -> bool:
+        return bool(await self._session.write(lambda run: run("runner_want", (runner_id, state))))
 
     async def leave(self, runner_id: int) -> None:
         def leave(run: Run) -> None:

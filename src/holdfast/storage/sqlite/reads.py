@@ -5,7 +5,7 @@ They take microseconds, so they run inline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import apsw
@@ -42,6 +42,11 @@ class Reader:
             raise translated(error) from error
 
 
+def listed(shards: Collection[int] | None) -> str | None:
+    """Numbers as JSON text, which is how a statement takes a list."""
+    return None if shards is None else str(list(shards))
+
+
 def _one(make: type[R], rows: Iterable[Sequence[Any]]) -> R | None:
     for row in rows:
         return make(*row)
@@ -59,16 +64,20 @@ class SqliteMessageReader:
     async def state(self, address: Address) -> StoredState | None:
         return _one(StoredState, self._read("state", address))
 
-    async def pending(self, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
-        wanted = {"after": after, "limit": limit, "due_before": due_before}
+    async def pending(
+        self, *, after: int, limit: int, due_before: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
+        wanted = {"after": after, "limit": limit, "due_before": due_before, "shards": listed(shards)}
         return [MessageRow(*row) for row in self._read("messages_pending", wanted)]
 
     async def pending_of(self, address: Address, *, after: int, limit: int, due_before: int) -> Sequence[MessageRow]:
         wanted = {**address._asdict(), "after": after, "limit": limit, "due_before": due_before}
         return [MessageRow(*row) for row in self._read("messages_pending_of", wanted)]
 
-    async def upcoming(self, *, due_after: int, limit: int) -> Sequence[MessageRow]:
-        wanted = {"due_after": due_after, "limit": limit}
+    async def upcoming(
+        self, *, due_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[MessageRow]:
+        wanted = {"due_after": due_after, "limit": limit, "shards": listed(shards)}
         return [MessageRow(*row) for row in self._read("messages_upcoming", wanted)]
 
     async def timer(self, address: Address, name: str) -> MessageRow | None:
@@ -107,8 +116,10 @@ class SqliteJobReader:
         wanted = {"shard": shard, "priority": priority, "after": after, "limit": limit, "due_before": due_before}
         return [JobRow(*row) for row in self._read("jobs_available", wanted)]
 
-    async def upcoming(self, *, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
-        wanted = {"due_after": due_after, "id_after": id_after, "limit": limit}
+    async def upcoming(
+        self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
+    ) -> Sequence[JobRow]:
+        wanted = {"due_after": due_after, "id_after": id_after, "limit": limit, "shards": listed(shards)}
         return [JobRow(*row) for row in self._read("jobs_upcoming", wanted)]
 
     async def live(self, job: int) -> JobRow | None:
@@ -127,14 +138,15 @@ class SqliteJobReader:
         wanted = {"after": after, "limit": limit, "job_type": job_type}
         return [ArchivedJob(*row) for row in self._read("jobs_dead", wanted)]
 
-    async def starts(self) -> Sequence[StartRecord]:
-        return [StartRecord(*row) for row in self._read("starts")]
+    async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
+        return [StartRecord(*row) for row in self._read("starts", {"shards": listed(shards)})]
 
-    async def live_counts(self, *, due_before: int) -> Sequence[LiveJobs]:
-        return [LiveJobs(*row) for row in await self._count("jobs_live_counts", {"due_before": due_before})]
+    async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:
+        wanted = {"due_before": due_before, "shards": listed(shards)}
+        return [LiveJobs(*row) for row in await self._count("jobs_live_counts", wanted)]
 
-    async def dead_counts(self) -> Sequence[DeadJobs]:
-        return [DeadJobs(*row) for row in await self._count("jobs_dead_counts", {})]
+    async def dead_counts(self, *, shards: Collection[int] | None = None) -> Sequence[DeadJobs]:
+        return [DeadJobs(*row) for row in await self._count("jobs_dead_counts", {"shards": listed(shards)})]
 
     async def _count(self, name: str, bindings: Mapping[str, Any]) -> list[Any]:
         """In the counting thread: a scan would hold the event loop up."""
@@ -149,5 +161,5 @@ class SqliteInboxReader:
     def __init__(self, reader: Reader) -> None:
         self._read = reader.rows
 
-    async def inbox(self, *, limit: int) -> Sequence[InboxRow]:
-        return [InboxRow(*row) for row in self._read("inbox", (limit,))]
+    async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
+        return [InboxRow(*row) for row in self._read("inbox", {"limit": limit, "shards": listed(shards)})]

@@ -11,6 +11,7 @@ import apsw
 
 from holdfast.errors import PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock
+from holdfast.ports.membership import LeaseLine
 from holdfast.storage.statements import load_statements
 
 from . import schema
@@ -22,7 +23,7 @@ from .journal import SqliteJournal
 from .ledger import SqliteLedgerReader
 from .lock import RunnerLock
 from .maintenance import SqliteMaintenance
-from .membership import SqliteMembership, SqliteMembershipReader
+from .membership import SqliteLeaseLine, SqliteMembership, SqliteMembershipReader
 from .outside import OutsideWriter, RunnerIds, RunnerInbox
 from .reads import Reader, SqliteInboxReader, SqliteJobReader, SqliteMessageReader
 from .session import WriteSession
@@ -122,6 +123,8 @@ class SqliteClientStore(_Opened):
 class SqliteRunnerStore(_Opened):
     """`RunnerStore`: holds the runner lock from here to `close`."""
 
+    lease_on_thread = False
+
     def __init__(self, options: SqliteOptions) -> None:
         with ExitStack() as opening:
             lock = RunnerLock(options.path)
@@ -136,13 +139,16 @@ class SqliteRunnerStore(_Opened):
             self._closing = opening.pop_all()
         self._writing = writing
         self._interactive: InteractiveConnection | None = None
-        session = WriteSession(writing, self.sql, options.clock)
+        self._session = session = WriteSession(writing, self.sql, options.clock)
         self.journal = SqliteJournal(session, self._open_interactive)
         self.membership = SqliteMembership(session, self.reader)
         self.maintenance = SqliteMaintenance(session)
         self.ids = RunnerIds(session)
         self.inbox = RunnerInbox(session)
         self._seen = data_version(writing)
+
+    async def lease_line(self) -> LeaseLine:
+        return SqliteLeaseLine(self._session)
 
     def _open_interactive(self) -> InteractiveConnection:
         if self._interactive is None:

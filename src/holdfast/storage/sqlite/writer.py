@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 
 from holdfast.errors import Conflict, FencedOut
-from holdfast.model.job import EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from holdfast.model.job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
 from holdfast.model.message import (
     Consume,
     DeadMessageEnd,
@@ -66,6 +66,7 @@ class UnitWriter:
             JobReplay: self._guarded("job_replay"),
             JobRow: self._plain("job_insert"),
             JobEnd: self._job_ends,
+            ArchivedJob: self._plain("archive_insert"),
             JobRetry: self._guarded("job_retry"),
             JobDiscard: self._guarded("job_discard"),
             StartRecord: self._plain("start_insert"),
@@ -201,7 +202,8 @@ def order_matters(groups: Groups) -> bool:
         _meet(messages, get(Consume), get(MessageRetry))
         or _meet(jobs, get(JobEnd), get(JobRetry))
         or _meet(get(InboxRow), get(Take))
-        or _meet(get(JobEnd), get(JobReplay), get(JobDiscard))
+        or _meet(get(JobEnd), get(ArchivedJob), get(JobReplay), get(JobDiscard))
+        or _meet(get(ArchivedJob), get(JobReplay), get(JobDiscard))
         or _meet(get(StartRecord), get(EndStart))
     )
 

@@ -18,9 +18,12 @@ from holdfast.storage.postgres.batch import layers
 from holdfast.storage.postgres.parts import parts_of
 from holdfast.storage.postgres.sessions import WriteSession
 from holdfast.storage.postgres.store import PostgresRunnerStore, open_runner, options
+from tests.support.membership import claim_all, renew
 from tests.support.postgres import emptied_schema, servers
 
-REGISTRATION = Registration(address="tcp:here", version="1", types=("Cart",), lease_ttl_us=6_000_000)
+REGISTRATION = Registration(
+    address="tcp:here", version="1", types=("Cart",), groups=("default",), weight=1.0, lease_ttl_us=6_000_000
+)
 STATE = StateRow(shard=0, entity_type="Cart", entity_id="c-1", version=1, schema=1, state=b"state")
 
 
@@ -51,7 +54,7 @@ class Database:
         store = await open_runner(options(url or self.url, clock=self.clock))
         self._stack.push_async_callback(store.close)
         runner_id = await store.membership.register(REGISTRATION)
-        await store.membership.claim(runner_id, group="default", shards=shards)
+        await claim_all(store, runner_id, shards=shards)
         return store
 
     async def connect(self) -> Any:
@@ -64,7 +67,7 @@ class Database:
         """Lets every lease run out but those of `living`."""
         self.clock.now += REGISTRATION.lease_ttl_us + 1
         for store, runner_id in living:
-            await store.membership.renew(runner_id, lease_ttl_us=REGISTRATION.lease_ttl_us, state="active")
+            await renew(store, runner_id)
 
     async def until_blocked(self, pid: int) -> None:
         """Returns when the session waits for another one."""

@@ -11,6 +11,7 @@ from holdfast.errors import FencedOut, PersistenceError
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
 from holdfast.storage.postgres.store import PostgresRunnerStore
+from tests.support.membership import renew
 
 from .conftest import STATE, Database, pid_of, unit
 
@@ -37,7 +38,7 @@ async def test_everything_goes_on_after_all_sessions_were_ended(database: Databa
         assert await owner.messages.state(CART) == (version - 1, 1, b"state")
         await owner.journal.commit([unit(STATE._replace(version=version))])
         await owner.inbox.leave([(version, 0, InboxKind.JOB, b"")])
-        assert await owner.membership.renew(1, lease_ttl_us=6_000_000, state="active")
+        assert await renew(owner, 1, lease_ttl_us=6_000_000, state="active")
     transaction = await owner.journal.begin(timeout_s=5)
     await transaction.commit(unit(STATE._replace(version=6)))
     assert len(await owner.inbox_reader.inbox(limit=9)) == 3

@@ -16,6 +16,7 @@ from holdfast.errors import FencedOut
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
 from holdfast.storage.postgres.store import PostgresRunnerStore, open_runner, options
+from tests.support.membership import claim_all
 
 from .conftest import REGISTRATION, STATE, Database, unit
 
@@ -82,7 +83,7 @@ async def _listening(port: int) -> None:
 
 async def test_the_store_works_behind_a_pooler(database: Database, pooled: PostgresRunnerStore) -> None:
     assert await pooled.membership.register(REGISTRATION) == 1
-    assert len(await pooled.membership.claim(1, group="default", shards=4)) == 4
+    assert len(await claim_all(pooled, 1, shards=4)) == 4
 
     async def one_entity(name: str) -> None:
         for version in range(1, 9):

@@ -17,6 +17,7 @@ from holdfast.storage.sqlite.gate import gate
 from holdfast.storage.sqlite.lock import RunnerLock
 from holdfast.storage.sqlite.store import SqliteOptions, open_client
 from tests.conformance.rows import DONE, REGISTRATION, STATE, unit
+from tests.support.membership import claim_all
 
 from .test_kill import start
 
@@ -119,7 +120,7 @@ async def test_a_client_reads_what_the_runner_wrote(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     runner, client = await open_runner_store(url), await open_client_store(url)
     await runner.membership.register(REGISTRATION)
-    await runner.membership.claim(1, group="default", shards=8)
+    await claim_all(runner, 1, shards=8)
     runner.journal.commit([unit(DONE._replace(id=1))])
     assert await client.messages.done(1) == DONE._replace(id=1)
     assert await client.runner_address() == "unix:/run/here"

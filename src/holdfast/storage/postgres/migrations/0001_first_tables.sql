@@ -28,7 +28,10 @@ CREATE TABLE holdfast_runner (
     address text NOT NULL,
     version text NOT NULL,
     types text NOT NULL,
+    groups text NOT NULL,
+    weight double precision NOT NULL,
     state text NOT NULL,
+    wanted text NOT NULL,
     started_at bigint NOT NULL,
     expires_at bigint NOT NULL
 ) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
@@ -50,18 +53,20 @@ CREATE TABLE holdfast_fence_end (
     PRIMARY KEY (runner_id, slot)
 );
 
+-- A group's shards are numbered from `first` on, so that a number means the same shard in the whole store.
 CREATE TABLE holdfast_shard_group (
     name text PRIMARY KEY,
-    shards integer NOT NULL
+    first integer NOT NULL,
+    shards integer NOT NULL,
+    types text NOT NULL
 );
 
 -- Nobody owns a shard without runner_id, and that is how a reaped runner leaves it.
 CREATE TABLE holdfast_shard (
+    number integer PRIMARY KEY,
     "group" text NOT NULL REFERENCES holdfast_shard_group,
-    number integer NOT NULL,
     runner_id bigint REFERENCES holdfast_runner ON DELETE SET NULL,
-    epoch bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY ("group", number)
+    epoch bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX holdfast_shard_by_runner ON holdfast_shard (runner_id);
 
@@ -76,6 +81,7 @@ CREATE TABLE holdfast_inbox (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000
 );
+CREATE INDEX holdfast_inbox_by_shard ON holdfast_inbox (shard, id);
 
 -- Room on each page, so that a state is replaced on the page where it is and no index hears of it.
 CREATE TABLE holdfast_state (
@@ -116,7 +122,8 @@ CREATE TABLE holdfast_message (
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 50000
 );
 CREATE INDEX holdfast_message_by_entity ON holdfast_message (entity_id, entity_type, id);
-CREATE INDEX holdfast_message_delayed ON holdfast_message (due_at, id) WHERE due_at > 0;
+CREATE INDEX holdfast_message_at_once ON holdfast_message (shard, id) WHERE due_at = 0;
+CREATE INDEX holdfast_message_delayed ON holdfast_message (shard, due_at, id) WHERE due_at > 0;
 CREATE UNIQUE INDEX holdfast_message_by_key ON holdfast_message (entity_id, entity_type, method, key)
     WHERE key IS NOT NULL;
 CREATE UNIQUE INDEX holdfast_message_by_name ON holdfast_message (entity_id, entity_type, name)
@@ -183,8 +190,7 @@ CREATE TABLE holdfast_job (
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000
 );
 CREATE INDEX holdfast_job_available ON holdfast_job (shard, priority, id) WHERE due_at = 0;
-CREATE INDEX holdfast_job_delayed ON holdfast_job (due_at, id) WHERE due_at > 0;
-CREATE INDEX holdfast_job_delayed_by_shard ON holdfast_job (shard, priority, due_at) WHERE due_at > 0;
+CREATE INDEX holdfast_job_delayed ON holdfast_job (shard, due_at, id, priority) WHERE due_at > 0;
 CREATE UNIQUE INDEX holdfast_job_by_key ON holdfast_job (job_type, coalesce("group", ''), key) WHERE key IS NOT NULL;
 
 CREATE TABLE holdfast_job_archive (

@@ -7,13 +7,28 @@ SELECT
     current_schema();
 
 -- runner_insert: makes an incarnation.
-INSERT INTO holdfast_runner (address, version, types, state, started_at, expires_at)
-SELECT $1, $2, $3, $4, coalesce($6::bigint, now), coalesce($6::bigint, now) + $5::bigint FROM holdfast_now() AS now
+INSERT INTO holdfast_runner (address, version, types, groups, weight, state, wanted, started_at, expires_at)
+SELECT $1, $2, $3, $4, $5, $6, $6, coalesce($8::bigint, now), coalesce($8::bigint, now) + $7::bigint
+FROM holdfast_now() AS now
 RETURNING runner_id;
 
--- runner_renew: extends a lease on the database's clock.
-UPDATE holdfast_runner SET expires_at = coalesce($4::bigint, holdfast_now()) + $2::bigint, state = $3 WHERE runner_id = $1
-RETURNING 1;
+-- runner_renew: extends a lease on the database's clock, and reads that clock and all runners, the renewed one as it is.
+WITH clock AS MATERIALIZED (SELECT coalesce($4::bigint, holdfast_now()) AS now),
+mine AS (
+    UPDATE holdfast_runner SET expires_at = now + $2::bigint, state = $3 FROM clock WHERE runner_id = $1
+    RETURNING
+        runner_id, address, version, types, groups, weight, state, wanted, started_at, expires_at
+)
+SELECT now, runner.* FROM clock, (
+    SELECT * FROM mine
+    UNION ALL
+    SELECT runner_id, address, version, types, groups, weight, state, wanted, started_at, expires_at
+    FROM holdfast_runner WHERE runner_id <> $1 AND EXISTS (SELECT FROM mine)
+) AS runner
+ORDER BY runner_id;
+
+-- runner_want: notes what an operator asks of a runner.
+UPDATE holdfast_runner SET wanted = $2 WHERE runner_id = $1 RETURNING 1;
 
 -- runner_leave: ends an incarnation; its fences and its ownership go with its row.
 DELETE FROM holdfast_runner WHERE runner_id = $1 RETURNING runner_id;
@@ -29,10 +44,15 @@ RETURNING
     ARRAY (SELECT number FROM holdfast_shard WHERE holdfast_shard.runner_id = holdfast_runner.runner_id);
 
 -- messages_crashed: counts a crash for what may have been running: each entity's first message, of suspects the first.
-WITH head AS MATERIALIZED (
-    SELECT DISTINCT ON (entity_id, entity_type) id, crashes FROM holdfast_message
-    WHERE shard = ANY ($1::integer[]) AND due_at <= coalesce($2::bigint, holdfast_now())
-    ORDER BY entity_id, entity_type, id
+WITH due AS (
+    SELECT id, entity_id, entity_type, crashes FROM holdfast_message
+    WHERE shard = ANY ($1::integer[]) AND due_at = 0
+    UNION ALL
+    SELECT id, entity_id, entity_type, crashes FROM holdfast_message
+    WHERE shard = ANY ($1::integer[]) AND due_at > 0 AND due_at <= coalesce($2::bigint, holdfast_now())
+),
+head AS MATERIALIZED (
+    SELECT DISTINCT ON (entity_id, entity_type) id, crashes FROM due ORDER BY entity_id, entity_type, id
 )
 UPDATE holdfast_message SET crashes = holdfast_message.crashes + 1 FROM head
 WHERE holdfast_message.id = head.id
@@ -55,7 +75,8 @@ SELECT pg_backend_pid();
 SELECT pg_terminate_backend(blocker) FROM unnest(pg_blocking_pids($1)) AS blocker WHERE blocker > 0;
 
 -- runners: reads all registered runners.
-SELECT runner_id, address, version, types, state, started_at, expires_at FROM holdfast_runner ORDER BY runner_id;
+SELECT runner_id, address, version, types, groups, weight, state, wanted, started_at, expires_at FROM holdfast_runner
+ORDER BY runner_id;
 
 -- runner_address: reads where the newest runner listens.
 SELECT address FROM holdfast_runner WHERE address <> '' ORDER BY runner_id DESC LIMIT 1;
@@ -66,23 +87,47 @@ SELECT 1 FROM holdfast_runner WHERE runner_id = $1 FOR KEY SHARE;
 -- shard_count: reads how many shards a group has.
 SELECT shards FROM holdfast_shard_group WHERE name = $1;
 
--- shard_group_insert: fixes how many shards a group has, unless that is fixed already.
-INSERT INTO holdfast_shard_group (name, shards) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+-- groups: reads all shard groups.
+SELECT name, first, shards, types FROM holdfast_shard_group ORDER BY first;
+
+-- groups_lock: makes whoever wants to make a group wait for the end of this transaction.
+LOCK TABLE holdfast_shard_group IN SHARE ROW EXCLUSIVE MODE;
+
+-- shard_group_put: makes a group, or replaces the types of one.
+INSERT INTO holdfast_shard_group (name, first, shards, types) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name) DO UPDATE SET types = excluded.types;
 
 -- shards_insert: makes the shards of a group that are missing, owned by nobody.
-INSERT INTO holdfast_shard ("group", number)
-SELECT name, number FROM holdfast_shard_group, generate_series(0, shards - 1) AS number WHERE name = $1
+INSERT INTO holdfast_shard (number, "group")
+SELECT number, name FROM holdfast_shard_group, generate_series(first, first + shards - 1) AS number WHERE name = $1
 ON CONFLICT DO NOTHING;
 
--- shards_claim: takes the shards of a group that nobody owns, under a new epoch.
-UPDATE holdfast_shard SET runner_id = $2, epoch = epoch + 1 WHERE "group" = $1 AND runner_id IS NULL;
+-- shards_claim: takes those of these shards that nobody owns, under a new epoch; in one order, for others claim too.
+WITH free AS MATERIALIZED (
+    SELECT number FROM holdfast_shard WHERE number = ANY ($2::integer[]) AND runner_id IS NULL
+    ORDER BY number FOR UPDATE
+)
+UPDATE holdfast_shard AS shard SET runner_id = $1, epoch = epoch + 1
+FROM free WHERE shard.number = free.number
+RETURNING shard."group", shard.number, shard.runner_id, shard.epoch;
 
--- shards_of: reads the shards of a group that a runner owns.
-SELECT "group", number, runner_id, epoch FROM holdfast_shard
-WHERE "group" = $1 AND runner_id = $2 ORDER BY number;
+-- shards_hand_over: gives those of these shards that a runner owns to another whose lease is valid, under a new epoch.
+WITH receiver AS MATERIALIZED (
+    SELECT runner_id FROM holdfast_runner
+    WHERE runner_id = $3 AND expires_at > coalesce($4::bigint, holdfast_now())
+    FOR KEY SHARE
+),
+mine AS MATERIALIZED (
+    SELECT number FROM holdfast_shard
+    WHERE number = ANY ($2::integer[]) AND runner_id = $1 AND EXISTS (SELECT FROM receiver)
+    ORDER BY number FOR UPDATE
+)
+UPDATE holdfast_shard AS shard SET runner_id = receiver.runner_id, epoch = epoch + 1
+FROM mine, receiver WHERE shard.number = mine.number
+RETURNING shard."group", shard.number, shard.runner_id, shard.epoch;
 
 -- shards: reads all shards.
-SELECT "group", number, coalesce(runner_id, 0), epoch FROM holdfast_shard ORDER BY "group", number;
+SELECT "group", number, coalesce(runner_id, 0), epoch FROM holdfast_shard ORDER BY number;
 
 -- ids_allocate: moves the counter of ids on and returns the first of the block.
 UPDATE holdfast_counter SET next = next + $1::bigint WHERE name = 'id' RETURNING next - $1::bigint;

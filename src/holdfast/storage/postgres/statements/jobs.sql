@@ -18,12 +18,24 @@ WHERE id IN (
 )
 ORDER BY id LIMIT $4;
 
--- jobs_upcoming: reads jobs that are not due yet, soonest first.
+-- jobs_upcoming: reads jobs that are not due yet, soonest first: of all shards, or of these alone.
 SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
     attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
 FROM holdfast_job
-WHERE due_at > 0 AND due_at >= $1 AND (due_at, id) > ($1, $2::bigint)
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM holdfast_job
+        WHERE $4::integer[] IS NULL AND due_at > 0 AND due_at >= $1 AND (due_at, id) > ($1, $2::bigint)
+        ORDER BY due_at, id LIMIT $3
+    ) AS everywhere
+    UNION ALL
+    SELECT id FROM unnest($4::integer[]) AS place (number), LATERAL (
+        SELECT id FROM holdfast_job
+        WHERE shard = number AND due_at > 0 AND due_at >= $1 AND (due_at, id) > ($1, $2::bigint)
+        ORDER BY due_at, id LIMIT $3
+    ) AS here
+)
 ORDER BY due_at, id LIMIT $3;
 
 -- job_by_id: reads a live job.
@@ -61,14 +73,28 @@ WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
     AND id > $1 AND ($2::text IS NULL OR job_type = $2)
 ORDER BY id LIMIT $3;
 
--- starts: reads all start records, by id.
-SELECT id, owner, executor, attempts, started_at FROM holdfast_start ORDER BY id;
+-- starts: reads start records, by id; of shards, those that speak of a live job of theirs.
+SELECT id, owner, executor, attempts, started_at FROM holdfast_start AS record
+WHERE $1::integer[] IS NULL OR EXISTS (
+    SELECT FROM jsonb_array_elements(convert_from(record.attempts, 'UTF8')::jsonb) AS pair
+    JOIN holdfast_job AS job ON job.id = (pair ->> 0)::bigint
+    WHERE job.shard = ANY ($1)
+)
+ORDER BY id;
 
 -- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
-SELECT job_type, priority, count(*) FILTER (WHERE due_at <= $1), count(*) FILTER (WHERE due_at > $1) FROM holdfast_job
+SELECT job_type, priority, count(*) FILTER (WHERE due), count(*) FILTER (WHERE NOT due)
+FROM (
+    SELECT job_type, priority, due_at <= $1 AS due FROM holdfast_job WHERE $2::integer[] IS NULL
+    UNION ALL
+    SELECT job_type, priority, true FROM holdfast_job WHERE shard = ANY ($2) AND due_at = 0
+    UNION ALL
+    SELECT job_type, priority, due_at <= $1 FROM holdfast_job WHERE shard = ANY ($2) AND due_at > 0
+) AS job
 GROUP BY job_type, priority;
 
 -- jobs_dead_counts: counts dead jobs that nobody has dealt with, with the time when the oldest died.
 SELECT job_type, count(*), min(finished_at) FROM holdfast_job_archive
 WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
+    AND ($1::integer[] IS NULL OR shard = ANY ($1))
 GROUP BY job_type;

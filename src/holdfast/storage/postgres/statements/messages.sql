@@ -1,11 +1,26 @@
 -- state: reads an entity's state.
 SELECT version, schema, state FROM holdfast_state WHERE entity_type = $1 AND entity_id = $2;
 
--- messages_pending: reads stored messages that are due, by id.
+-- messages_pending: reads stored messages that are due, by id: everywhere, or in these shards alone.
 SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,
     deliveries, crashes, last_error, created_at, admitted_by
-FROM holdfast_message WHERE id > $1 AND due_at <= $2 ORDER BY id LIMIT $3;
+FROM holdfast_message
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM holdfast_message WHERE $4::integer[] IS NULL AND id > $1 AND due_at <= $2 ORDER BY id LIMIT $3
+    ) AS everywhere
+    UNION ALL
+    SELECT id FROM unnest($4::integer[]) AS place (number), LATERAL (
+        SELECT id FROM holdfast_message WHERE shard = number AND due_at = 0 AND id > $1 ORDER BY id LIMIT $3
+    ) AS at_once
+    UNION ALL
+    SELECT id FROM unnest($4::integer[]) AS place (number), LATERAL (
+        SELECT id FROM holdfast_message WHERE shard = number AND due_at > 0 AND due_at <= $2 AND id > $1
+        ORDER BY id LIMIT $3
+    ) AS delayed
+)
+ORDER BY id LIMIT $3;
 
 -- messages_pending_of: reads one entity's stored messages that are due, by id.
 SELECT
@@ -15,11 +30,23 @@ FROM holdfast_message
 WHERE entity_type = $1 AND entity_id = $2 AND id > $3 AND due_at <= $4
 ORDER BY id LIMIT $5;
 
--- messages_upcoming: reads stored messages that are not due yet, soonest first.
+-- messages_upcoming: reads stored messages that are not due yet, soonest first: everywhere, or in these shards alone.
 SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,
     deliveries, crashes, last_error, created_at, admitted_by
-FROM holdfast_message WHERE due_at > 0 AND due_at > $1 ORDER BY due_at, id LIMIT $2;
+FROM holdfast_message
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM holdfast_message WHERE $3::integer[] IS NULL AND due_at > 0 AND due_at > $1
+        ORDER BY due_at, id LIMIT $2
+    ) AS everywhere
+    UNION ALL
+    SELECT id FROM unnest($3::integer[]) AS place (number), LATERAL (
+        SELECT id FROM holdfast_message WHERE shard = number AND due_at > 0 AND due_at > $1
+        ORDER BY due_at, id LIMIT $2
+    ) AS here
+)
+ORDER BY due_at, id LIMIT $2;
 
 -- message_timer: reads the pending timer of a name.
 SELECT
@@ -61,5 +88,15 @@ FROM holdfast_dead_message
 WHERE id > $1 AND ($2::text IS NULL OR entity_type = $2)
 ORDER BY id LIMIT $3;
 
--- inbox: reads the oldest inbox rows.
-SELECT id, shard, kind, body, created_at FROM holdfast_inbox ORDER BY id LIMIT $1;
+-- inbox: reads the oldest inbox rows: of all shards, or of these alone.
+SELECT id, shard, kind, body, created_at FROM holdfast_inbox
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id FROM holdfast_inbox WHERE $2::integer[] IS NULL ORDER BY id LIMIT $1
+    ) AS everywhere
+    UNION ALL
+    SELECT id FROM unnest($2::integer[]) AS place (number), LATERAL (
+        SELECT id FROM holdfast_inbox WHERE shard = number ORDER BY id LIMIT $1
+    ) AS here
+)
+ORDER BY id LIMIT $1;

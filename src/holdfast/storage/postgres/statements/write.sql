@@ -143,6 +143,18 @@ JOIN unnest($1::bigint[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::i
     AS ended (id, state, result, error, reason, attempts, finished_at, finished_by) ON ended.id = job.id
 WHERE EXISTS (SELECT FROM gate);
 
+-- archive_insert: keeps jobs that were never live with their ends.
+INSERT INTO holdfast_job_archive (
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+)
+SELECT * FROM unnest(
+    $1::bigint[], $2::integer[], $3::text[], $4::smallint[], $5::bytea[], $6::bytea[], $7::text[], $8::text[],
+    $9::integer[], $10::bigint[], $11::text[], $12::bytea[], $13::text[], $14::text[], $15::integer[], $16::bigint[],
+    $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[]
+)
+WHERE EXISTS (SELECT FROM gate);
+
 -- job_retry: notes ended attempts and when the next ones are due.
 UPDATE holdfast_job AS job
 SET attempt = tried.attempt, crashes = tried.crashes, due_at = tried.due_at, eligible_at = tried.eligible_at,

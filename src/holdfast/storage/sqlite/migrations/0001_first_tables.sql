@@ -19,23 +19,28 @@ CREATE TABLE holdfast_runner (
     address TEXT NOT NULL,
     version TEXT NOT NULL,
     types TEXT NOT NULL,
+    groups TEXT NOT NULL,
+    weight REAL NOT NULL,
     state TEXT NOT NULL,
+    wanted TEXT NOT NULL,
     started_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT;
 
+-- A group's shards are numbered from `first` on, so that a number means the same shard in the whole store.
 CREATE TABLE holdfast_shard_group (
     name TEXT NOT NULL PRIMARY KEY,
-    shards INTEGER NOT NULL
+    first INTEGER NOT NULL,
+    shards INTEGER NOT NULL,
+    types TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE holdfast_shard (
+    number INTEGER PRIMARY KEY,
     "group" TEXT NOT NULL,
-    number INTEGER NOT NULL,
     runner_id INTEGER NOT NULL,
-    epoch INTEGER NOT NULL,
-    PRIMARY KEY ("group", number)
-) STRICT, WITHOUT ROWID;
+    epoch INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE holdfast_inbox (
     id INTEGER PRIMARY KEY,

@@ -17,11 +17,15 @@ UPDATE holdfast_message SET crashes = crashes + 1
 WHERE id IN (SELECT id FROM head WHERE crashes = 0) OR id = (SELECT min(id) FROM head WHERE crashes > 0);
 
 -- runner_insert: makes an incarnation.
-INSERT INTO holdfast_runner (runner_id, address, version, types, state, started_at, expires_at)
-VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO holdfast_runner (
+    runner_id, address, version, types, groups, weight, state, wanted, started_at, expires_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- runner_renew: extends a lease.
-UPDATE holdfast_runner SET expires_at = ?, state = ? WHERE runner_id = ?;
+UPDATE holdfast_runner SET expires_at = ?, state = ? WHERE runner_id = ? RETURNING 1;
+
+-- runner_want: notes what an operator asks of a runner.
+UPDATE holdfast_runner SET wanted = ?2 WHERE runner_id = ?1 RETURNING 1;
 
 -- runner_leave: ends an incarnation.
 DELETE FROM holdfast_runner WHERE runner_id = ?;
@@ -30,7 +34,8 @@ DELETE FROM holdfast_runner WHERE runner_id = ?;
 UPDATE holdfast_shard SET runner_id = 0 WHERE runner_id = ?;
 
 -- runners: reads all registered runners.
-SELECT runner_id, address, version, types, state, started_at, expires_at FROM holdfast_runner ORDER BY runner_id;
+SELECT runner_id, address, version, types, groups, weight, state, wanted, started_at, expires_at FROM holdfast_runner
+ORDER BY runner_id;
 
 -- runner_address: reads where the newest runner listens.
 SELECT address FROM holdfast_runner WHERE address <> '' ORDER BY runner_id DESC LIMIT 1;
@@ -38,24 +43,32 @@ SELECT address FROM holdfast_runner WHERE address <> '' ORDER BY runner_id DESC 
 -- shard_count: reads how many shards a group has.
 SELECT shards FROM holdfast_shard_group WHERE name = ?;
 
--- shard_group_insert: fixes how many shards a group has, unless that is fixed already.
-INSERT INTO holdfast_shard_group (name, shards) VALUES (?, ?) ON CONFLICT DO NOTHING;
+-- groups: reads all shard groups.
+SELECT name, first, shards, types FROM holdfast_shard_group ORDER BY first;
+
+-- shard_group_put: makes a group, or replaces the types of one.
+INSERT INTO holdfast_shard_group (name, first, shards, types) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET types = excluded.types;
 
 -- shards_insert: makes the shards of a group that are missing, owned by nobody.
-INSERT INTO holdfast_shard ("group", number, runner_id, epoch)
-WITH RECURSIVE numbers (number) AS (
-    SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number + 1 < :shards
+WITH RECURSIVE missing (number, "group", last) AS (
+    SELECT first, name, first + shards - 1 FROM holdfast_shard_group WHERE name = ?
+    UNION ALL
+    SELECT number + 1, "group", last FROM missing WHERE number < last
 )
-SELECT :group, number, 0, 0 FROM numbers WHERE true
+INSERT INTO holdfast_shard (number, "group", runner_id, epoch) SELECT number, "group", 0, 0 FROM missing WHERE true
 ON CONFLICT DO NOTHING;
 
--- shards_claim: takes the shards of a group that nobody alive owns, under a new epoch.
+-- shards_claim: takes those of these shards that nobody alive owns, under a new epoch.
 UPDATE holdfast_shard SET runner_id = :runner_id, epoch = epoch + 1
-WHERE "group" = :group AND runner_id NOT IN (SELECT runner_id FROM holdfast_runner);
+WHERE number IN (SELECT value FROM json_each(:shards)) AND runner_id NOT IN (SELECT runner_id FROM holdfast_runner)
+RETURNING "group", number, runner_id, epoch;
 
--- shards_of: reads the shards of a group that a runner owns.
-SELECT "group", number, runner_id, epoch FROM holdfast_shard
-WHERE "group" = ? AND runner_id = ? ORDER BY number;
+-- shards_hand_over: gives those of these shards that a runner owns to another whose lease is valid, under a new epoch.
+UPDATE holdfast_shard SET runner_id = :receiver, epoch = epoch + 1
+WHERE number IN (SELECT value FROM json_each(:shards)) AND runner_id = :runner_id
+    AND EXISTS (SELECT 1 FROM holdfast_runner WHERE runner_id = :receiver AND expires_at > :now)
+RETURNING "group", number, runner_id, epoch;
 
 -- shards: reads all shards.
-SELECT "group", number, runner_id, epoch FROM holdfast_shard ORDER BY "group", number;
+SELECT "group", number, runner_id, epoch FROM holdfast_shard ORDER BY number;

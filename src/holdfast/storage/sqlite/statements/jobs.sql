@@ -24,6 +24,7 @@ SELECT
     attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
 FROM holdfast_job
 WHERE due_at > 0 AND due_at >= :due_after AND (due_at > :due_after OR id > :id_after)
+    AND (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
 ORDER BY due_at, id LIMIT :limit;
 
 -- job_by_id: reads a live job.
@@ -61,14 +62,22 @@ WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
     AND id > :after AND (:job_type IS NULL OR job_type = :job_type)
 ORDER BY id LIMIT :limit;
 
--- starts: reads all start records, by id.
-SELECT id, owner, executor, attempts, started_at FROM holdfast_start ORDER BY id;
+-- starts: reads start records, by id; of shards, those that speak of a live job of theirs.
+SELECT id, owner, executor, attempts, started_at FROM holdfast_start
+WHERE :shards IS NULL OR EXISTS (
+    SELECT 1 FROM json_each(CAST(attempts AS TEXT)) AS attempt
+    JOIN holdfast_job ON holdfast_job.id = json_extract(attempt.value, '$[0]')
+    WHERE shard IN (SELECT value FROM json_each(:shards))
+)
+ORDER BY id;
 
 -- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
 SELECT job_type, priority, sum(due_at <= :due_before), sum(due_at > :due_before) FROM holdfast_job
+WHERE (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
 GROUP BY job_type, priority;
 
 -- jobs_dead_counts: counts dead jobs that nobody has dealt with, with the time when the oldest died.
 SELECT job_type, count(*), min(finished_at) FROM holdfast_job_archive
 WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
+    AND (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
 GROUP BY job_type;

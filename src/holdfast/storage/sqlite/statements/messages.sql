@@ -5,7 +5,9 @@ SELECT version, schema, state FROM holdfast_state WHERE entity_type = ? AND enti
 SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,
     deliveries, crashes, last_error, created_at, admitted_by
-FROM holdfast_message WHERE id > :after AND due_at <= :due_before ORDER BY id LIMIT :limit;
+FROM holdfast_message
+WHERE id > :after AND due_at <= :due_before AND (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
+ORDER BY id LIMIT :limit;
 
 -- messages_pending_of: reads one entity's stored messages that are due, by id.
 SELECT
@@ -19,7 +21,9 @@ ORDER BY id LIMIT :limit;
 SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,
     deliveries, crashes, last_error, created_at, admitted_by
-FROM holdfast_message WHERE due_at > 0 AND due_at > :due_after ORDER BY due_at, id LIMIT :limit;
+FROM holdfast_message
+WHERE due_at > 0 AND due_at > :due_after AND (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
+ORDER BY due_at, id LIMIT :limit;
 
 -- message_timer: reads the pending timer of a name.
 SELECT
@@ -62,4 +66,6 @@ WHERE id > :after AND (:entity_type IS NULL OR entity_type = :entity_type)
 ORDER BY id LIMIT :limit;
 
 -- inbox: reads the oldest inbox rows.
-SELECT id, shard, kind, body, created_at FROM holdfast_inbox ORDER BY id LIMIT ?;
+SELECT id, shard, kind, body, created_at FROM holdfast_inbox
+WHERE (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
+ORDER BY id LIMIT :limit;

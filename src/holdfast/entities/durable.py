@@ -112,7 +112,12 @@ class DurableTurn(HandlerTurn):
         stored: bool,
         next_id: int = 0,
     ) -> None:
-        super().__init__(activation, handler, (), None, rules.handler_timeout)
+        # As the class above would do it; a call for every message counts.
+        self.activation = activation
+        self.handler = handler
+        self.arguments = ()
+        self.caller = None
+        self.timeout = rules.handler_timeout
         self.row = row
         self.keeps_place = handler.keeps_place
         self.stored = stored
@@ -265,9 +270,13 @@ class DurableTurn(HandlerTurn):
 
     def settle(self) -> None:
         self.settled = True
-        self._count()
-        for act in self.after or ():
-            act()
+        if self.ending is Ending.VALUE:
+            self.activation.hosted.received.succeeded(perf_counter() - self.started_at)
+        else:
+            self._count()
+        if self.after is not None:
+            for act in self.after:
+                act()
         self._rules.deliveries.concluded(self)
 
     def commit_failed(self, error: BaseException) -> None:

@@ -175,6 +175,7 @@ class LocalDoor:
         now = self._clock.now_us()
         message_id = self._ids.take_now() or await self._ids.take()
         activation = self._live.get(address)
+        key = handler.dedupe_key(payload) if options.key is None else options.key
         return MessageRow(
             message_id,
             self._manager.shard_of(address) if activation is None else activation.shard,
@@ -182,8 +183,8 @@ class LocalDoor:
             address.entity_id,
             handler.name,
             payload,
-            payload_hash(payload),
-            handler.dedupe_key(payload) if options.key is None else options.key,
+            b"" if key is None else payload_hash(payload),
+            key,
             None,  # headers
             0 if options is DEFAULTS else _due_at(options, now),
             options.name,

@@ -107,8 +107,7 @@ class EntityManager:
         activation = turn.activation
         turn.queued_at = perf_counter()
         free = activation.instance is not None and not activation.waiting and not activation.dropped
-        if free and activation.admits(turn.handler):
-            activation.hold(turn.handler)
+        if free and activation.hold(turn.handler):
             self._bursts.add(turn)
             return
         if activation.waiting is None:
@@ -128,9 +127,8 @@ class EntityManager:
         while waiting:
             turn = waiting[0]
             if not turn.abandoned:
-                if not activation.admits(turn.handler):
+                if not activation.hold(turn.handler):
                     return
-                activation.hold(turn.handler)
                 self._bursts.add(turn)
             waiting.popleft()
         activation.waiting = None

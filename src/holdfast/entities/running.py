@@ -19,7 +19,6 @@ from typing import Any
 
 from holdfast.errors import HandlerFailed, RunnerUnavailable, SendTimeout, SerializationError, UsageError
 from holdfast.kit.eager import Rest, Step
-from holdfast.model.signature import ValueCodec
 from holdfast.ports.turn import current_turn
 
 from .bursts import Bursts
@@ -199,7 +198,7 @@ class TurnRunner:
 
     def _returned(self, turn: HandlerTurn, value: Any) -> None:
         try:
-            turn.outcome = turn.handler.signature.result.cross(value)
+            turn.outcome = value if type(value) in turn.handler.passing else turn.handler.signature.result.cross(value)
             turn.keep_reply()
         except SerializationError as error:
             turn.outcome = error
@@ -234,8 +233,8 @@ class TurnRunner:
         """The handler has ended: what it did joins the entity's unit, or its reply is final at once."""
         activation = turn.activation
         activation.touched = True
-        if activation.hosted.type.state_codec is not None:
-            self._capture_state(turn, activation.hosted.type.state_codec)
+        if not activation.stateless:
+            self._capture_state(turn)
         turn.ended = True
         turn.conclude()
         turn.handler_seconds = seconds = perf_counter() - turn.started_at
@@ -247,11 +246,11 @@ class TurnRunner:
             self._committer.join(turn)
         self._release(activation)
 
-    def _capture_state(self, turn: HandlerTurn, codec: ValueCodec) -> None:
-        """Encodes what the handler changed, or takes it back."""
+    def _capture_state(self, turn: HandlerTurn) -> None:
+        """Encodes what the handler changed, or takes it back; only for an entity with a state."""
         activation = turn.activation
-        instance = activation.instance
-        assert instance is not None
+        instance, codec = activation.instance, activation.hosted.type.state_codec
+        assert instance is not None and codec is not None
         if turn.ending is Ending.VALUE:
             try:
                 encoded = codec.encode(instance.state)
@@ -272,9 +271,8 @@ class TurnRunner:
         """The handler wrote through a transaction of its own: its effects commit there, outside the group."""
         transaction, activation = turn.transaction, turn.activation
         assert transaction is not None
-        codec = activation.hosted.type.state_codec
-        if codec is not None:
-            self._capture_state(turn, codec)
+        if not activation.stateless:
+            self._capture_state(turn)
         turn.ended = True
         turn.conclude()
         try:

@@ -101,15 +101,17 @@ class Activation:
     def cancel_timer(self, name: str) -> Coroutine[Any, Any, bool]:
         return self.hosted.reach.cancel_timer(self.address, name)
 
-    def hold(self, handler: Handler) -> None:
-        """Takes the turn for a handler that `admits` let in."""
-        self.holders = self.holders + 1 if handler.readonly else WRITER
-
-    def admits(self, handler: Handler) -> bool:
-        """Whether a turn of this handler may start now, leaving aside who waits already."""
+    def hold(self, handler: Handler) -> bool:
+        """Takes the turn for a handler, leaving aside who waits already; False where it may not start now."""
+        if self.flying is not None:
+            return False
         if self.holders:
-            return handler.readonly and self.holders > 0 and self.flying is None
-        return self.flying is None and (self.open is None or not self.open.full)
+            if self.holders < 0 or not handler.readonly:
+                return False
+        elif self.open is not None and self.open.full:
+            return False
+        self.holders = self.holders + 1 if handler.readonly else WRITER
+        return True
 
     def store_waiting(self) -> None:
         """The message in front takes its time: what waits behind it, and whose sender waits for that, is stored."""

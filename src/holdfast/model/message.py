@@ -24,9 +24,10 @@ class OutcomeKind(enum.IntEnum):
 class MessageRow(NamedTuple):
     """A durable message that is stored and not yet consumed.
 
-    `due_at` 0 means at once. A timer has a `name`; `every_us` above 0 makes it repeat, and `generation` tells a
-    timer set anew from the one it replaced. `deliveries` counts the times a handler took it, `crashes` the
-    takes that a runner's death ended. `admitted_by` is the incarnation that counted it.
+    `payload_hash` is empty for a message without a key. `due_at` 0 means at once. A timer has a `name`; `every_us`
+    above 0 makes it repeat, and `generation` tells a timer set anew from the one it replaced. `deliveries` counts the
+    times a handler took it, `crashes` the takes that a runner's death ended. `admitted_by` is the incarnation that
+    counted it.
     """
 
     id: int

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 from holdfast.model.unit import Unit
 
 
-class CommitItem(Unit, ABC):
+class CommitItem(Unit):
     """A unit that knows who is to be told about it: `taken` once a flush has it, then one of the other two."""
 
     __slots__ = ()
@@ -16,10 +14,10 @@ class CommitItem(Unit, ABC):
         """Most units are complete when they are added."""
         return
 
-    @abstractmethod
     def committed(self) -> None:
         """It is on disk."""
+        raise NotImplementedError
 
-    @abstractmethod
     def failed(self, error: BaseException) -> None:
         """Its commit raised this."""
+        raise NotImplementedError

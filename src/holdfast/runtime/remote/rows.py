@@ -23,7 +23,7 @@ def message_row(call: Call, shard: int, now_us: int) -> MessageRow:
         call.entity_id,
         call.method,
         call.payload,
-        payload_hash(call.payload),
+        b"" if call.key is None else payload_hash(call.payload),
         call.key,
         call.headers,
         due_at_us(timing, now_us),

@@ -181,7 +181,7 @@ class DurableIntake:
             call.entity_id,
             handler.name,
             payload,
-            payload_hash(payload),
+            b"" if call.key is None else payload_hash(payload),
             call.key,
             call.headers,
             due_at,

@@ -158,7 +158,7 @@ class Serving:
         match envelope:
             case Call():
                 manager = self._open_manager()
-                handler = self._handler(manager, envelope)
+                handler = self._called(manager, envelope)
                 if handler.durable:
                     self._durable.take(conversation, handler, envelope)
                 else:
@@ -178,6 +178,19 @@ class Serving:
         if self._manager is None:
             raise RunnerUnavailable(self._why_not)
         return self._manager
+
+    def _called(self, manager: EntityManager, call: Call) -> Handler:
+        """As `_handler`, which knows how to object."""
+        hosted = manager.hosted.get(call.entity_type)
+        handler = None if hosted is None else hosted.handlers.get(call.method)
+        if (
+            handler is None
+            or handler.options.stream
+            or handler.durable != (call.message_id != 0)
+            or len(call.payload) > self._payload_bytes_max
+        ):
+            return self._handler(manager, call)
+        return handler
 
     def _handler(self, manager: EntityManager, asked: Call | StreamOpen) -> Handler:
         """Raises MalformedMessage for what no handler here takes."""

@@ -1,1 +1,1 @@
-"""Who owns what: this runner's lease, and whether its event loop still turns."""
+"""Who owns what: leases, the shards of each runner and how they move, the way to their owners."""

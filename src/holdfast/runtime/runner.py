@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from holdfast.cluster.lease import Lease
+from holdfast.cluster.alone import LeaseAlone
 from holdfast.cluster.watchdog import LoopWatchdog
 from holdfast.entities.door import DEFAULTS, Door, Link
 from holdfast.entities.engine import EntityEngine
@@ -84,7 +84,7 @@ class Runner:
         self._rng = rng
         self.loop = asyncio.get_running_loop()
         self._watchdog = LoopWatchdog(self.loop, metrics)
-        self._lease = Lease(
+        self._lease = LeaseAlone(
             membership=store.membership,
             line=store.lease_line,
             clock=clock,

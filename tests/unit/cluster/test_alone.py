@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
-from holdfast.cluster.lease import Lease
+from holdfast.cluster.alone import LeaseAlone
 from holdfast.errors import StoreUnavailable
 from holdfast.metrics import MetricsService
 from holdfast.model.cluster import GroupRow, RunnerRow, ShardRow
@@ -65,9 +65,11 @@ class SharedMembership:
         return [ShardRow("default", number, 6 if number < theirs else 7, 1) for number in range(SHARDS)]
 
 
-def lease_on(membership: SharedMembership, clock: LoopClock) -> Lease:
+def lease_on(membership: SharedMembership, clock: LoopClock) -> LeaseAlone:
     settings = ClusterSettings(shards=SHARDS)
-    return Lease(membership=membership, line=membership.line, clock=clock, settings=settings, metrics=MetricsService())
+    return LeaseAlone(
+        membership=membership, line=membership.line, clock=clock, settings=settings, metrics=MetricsService()
+    )
 
 
 def test_a_runner_waits_for_the_shards_of_a_dead_one() -> None:

@@ -1,0 +1,127 @@
+"""Taking up shards that are this runner's own: what is stored for them is read, then they are served.
+
+The first shard that arrives is taken up at once, and those that arrive meanwhile go together. Where that fails it is
+tried again until it succeeds, each shard for itself, so that one of them cannot keep the others from being served; a
+shard is owned and not served meanwhile, which costs time and never a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from holdfast.kit.backoff import Backoff
+from holdfast.kit.clock import Clock
+from holdfast.kit.tasks import TaskOwner
+from holdfast.metrics import MetricsService
+
+from .holdings import Holdings, Phase
+from .tenant import Tenant
+
+logger = logging.getLogger("holdfast.cluster")
+
+TOGETHER_MAX = 64
+WORKERS = 4
+AGAIN = Backoff(first_s=0.1, ceiling_s=5.0, jitter="none")
+
+
+class Taking:
+    """Brings shards from TAKING to SERVED."""
+
+    def __init__(
+        self,
+        *,
+        tenant: Tenant,
+        holdings: Holdings,
+        clock: Clock,
+        metrics: MetricsService,
+        tasks: TaskOwner,
+        on_served: Callable[[], None],
+    ) -> None:
+        self._tenant = tenant
+        self._holdings = holdings
+        self._clock = clock
+        self._moves = metrics.cluster.shard_moves.labels(direction="in")
+        self._handoff = metrics.cluster.shard_handoff.labels()
+        self._tasks = tasks
+        self._on_served = on_served
+        self._waiting: list[int] = []
+        self._failures: dict[int, int] = {}
+        self._closed_at: dict[int, float] = {}
+        self._workers = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def begin(self, shards: Iterable[int], *, closed_s: Mapping[int, float] | None = None, anew: bool = True) -> None:
+        """Takes them up. `closed_s`: for how long each has been served by nobody, where its giver has said so.
+
+        `anew=False` for shards that were not given away after all: they count as no move.
+        """
+        now = self._clock.monotonic()
+        for shard in shards:
+            self._holdings.enter(shard, Phase.TAKING)
+            if closed_s and shard in closed_s:
+                self._closed_at[shard] = now - closed_s[shard]
+            self._waiting.append(shard)
+            if anew:
+                self._moves.inc()
+        self._go()
+
+    async def idle(self) -> None:
+        """Returns when each has been tried at least once."""
+        await self._idle.wait()
+
+    def _go(self) -> None:
+        while self._waiting and self._workers < WORKERS:
+            self._workers += 1
+            self._idle.clear()
+            self._tasks.start(self._work(self._batch()), name="take")
+
+    def _batch(self) -> list[int]:
+        if self._waiting[0] in self._failures:
+            return [self._waiting.pop(0)]
+        batch = [shard for shard in self._waiting if shard not in self._failures][:TOGETHER_MAX]
+        picked = set(batch)
+        self._waiting = [shard for shard in self._waiting if shard not in picked]
+        return batch
+
+    async def _work(self, batch: list[int]) -> None:
+        try:
+            while batch:
+                await self._take(batch)
+                batch = self._batch() if self._waiting else []
+        finally:
+            self._workers -= 1
+            if not self._workers:
+                self._idle.set()
+
+    async def _take(self, batch: list[int]) -> None:
+        try:
+            await self._tenant.adopt(batch)
+        except Exception:
+            logger.exception("shards were not taken up; it is tried again: %s", batch)
+            self._try_again(batch)
+            return
+        now = self._clock.monotonic()
+        for shard in batch:
+            self._failures.pop(shard, None)
+            closed_at = self._closed_at.pop(shard, None)
+            if self._holdings.phases.get(shard) is Phase.TAKING:
+                self._holdings.enter(shard, Phase.SERVED)
+                if closed_at is not None:
+                    self._handoff.observe(now - closed_at)
+        self._on_served()
+
+    def _try_again(self, batch: list[int]) -> None:
+        loop = asyncio.get_running_loop()
+        for shard in batch:
+            failures = self._failures[shard] = self._failures.get(shard, 0) + 1
+            loop.call_later(AGAIN.ceiling_of(failures), self._retry, shard)
+
+    def _retry(self, shard: int) -> None:
+        if self._holdings.phases.get(shard) is Phase.TAKING:
+            self._waiting.append(shard)
+            self._go()
+        else:
+            self._failures.pop(shard, None)

@@ -1,0 +1,41 @@
+"""Whether this runner's word about the others can be trusted: pure, fed by its own renewals.
+
+A runner that declares others dead must itself have been awake. If its own renewals were late, then maybe the store was
+away and everybody's lease has ended with it; if the store's clock jumped, then leases ended early by the jump. In both
+cases it waits one lease's time, in which those who live renew. One that has only just registered waits until those who
+live must have renewed once.
+"""
+
+from __future__ import annotations
+
+CLOCK_JUMP_S = 1.0
+"""Seconds by which the store's clock may move against this machine's monotonic clock between two renewals."""
+
+
+class Vigil:
+    """When this runner may reap. All moments are on its monotonic clock, in seconds."""
+
+    def __init__(self, *, ttl_s: float, first_s: float) -> None:
+        """`first_s`: how long a runner that has just registered leaves the others alone."""
+        self._ttl_s = ttl_s
+        self._first_s = first_s
+        self._asked_at: float | None = None
+        self._origin = (0.0, 0.0)
+        self.not_before = float("inf")
+
+    def heard(self, *, asked_at: float, answered_at: float, now_us: int) -> None:
+        """The store answered: its clock showed `now_us` at some moment between the two."""
+        origin = (now_us / 1e6 - answered_at, now_us / 1e6 - asked_at)
+        if self._asked_at is None:
+            self.not_before = answered_at + self._first_s
+        elif self._asked_at + self._ttl_s < answered_at or _apart(origin, self._origin) > CLOCK_JUMP_S:
+            self.not_before = answered_at + self._ttl_s
+        self._asked_at, self._origin = asked_at, origin
+
+    def may_reap(self, now: float) -> bool:
+        return self._asked_at is not None and self.not_before <= now < self._asked_at + self._ttl_s
+
+
+def _apart(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """The least distance between two spans; 0 where they overlap."""
+    return max(one[0] - other[1], other[0] - one[1], 0.0)

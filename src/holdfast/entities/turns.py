@@ -293,6 +293,7 @@ class HandlerTurn:
         self.size_bytes = 0
         self.ended = self.expired = self.settled = False
         self.ending, self.outcome = Ending.FAILURE, None
+        self.chain = ()  # who waited for the first run may have given up since, and must not be taken for a circle
 
 
 def refuse_circle(caller: Turn | None, address: Address) -> None:

@@ -222,8 +222,9 @@ class JobEngine:
     def cancel(self, job: JobId, /) -> Coroutine[Any, Any, CancelOutcome]:
         return self._requests.cancel(job)
 
-    def replay(self, job: JobId, /) -> Coroutine[Any, Any, JobHandle[Any]]:
-        return self._requests.replay(job)
+    def replay(self, job: JobId, /, *, number: int = 0) -> Coroutine[Any, Any, JobHandle[Any]]:
+        """`number`: the new job's id, where whoever asked has chosen it."""
+        return self._requests.replay(job, number)
 
     def discard(self, job: JobId, /) -> Coroutine[Any, Any, None]:
         return self._requests.discard(job)

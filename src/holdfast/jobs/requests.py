@@ -195,13 +195,13 @@ class Requests:
         tally.duration(max(0, now_us - row.created_at) / 1e6)
         tally.attempts(row.attempt)
 
-    async def replay(self, job: JobId) -> JobHandle[Any]:
+    async def replay(self, job: JobId, number: int = 0) -> JobHandle[Any]:
         began = self._clock.monotonic()
         labels: dict[str, str] = {"job_type": ""}
         try:
             dead = await self._archived(job_number(job))
             labels = {"job_type": dead.job_type, "priority": PRIORITIES[dead.priority]}
-            row = self._replay_row(dead, await self._ids.take())
+            row = self._replay_row(dead, number or await self._ids.take())
             unit = Unit()
             unit.add(JobReplay(row.created_at, dead.id))
             unit.add(row, len(row.payload))

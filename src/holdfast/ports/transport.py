@@ -10,7 +10,7 @@ All methods belong to the event loop the connection was made on. None of them bl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from holdfast.model.envelope import Asking, Call, Incoming, Outgoing, Reply, Request, StreamOpen
@@ -193,8 +193,19 @@ class Listener(Protocol):
 class Network(Protocol):
     """Makes connections: sockets (`unix:PATH`, `tcp:HOST:PORT`), or the simulation's memory (`memory:NAME`)."""
 
-    async def listen(self, address: str, *, identity: Identity, inbound: Inbound) -> Listener:
-        """Welcomes peers of the same cluster. Raises ConfigurationError where the address can't be had."""
+    async def listen(
+        self,
+        address: str,
+        *,
+        identity: Identity,
+        inbound: Inbound,
+        silenced: Callable[[], bool] | None = None,
+    ) -> Listener:
+        """Welcomes peers of the same cluster. Raises ConfigurationError where the address can't be had.
+
+        `silenced` is asked before each write: where it says so nothing is written, and the connection ends instead,
+        since its peer would take silence for an answer that is still to come.
+        """
         ...
 
     async def connect(self, address: str, *, identity: Identity, inbound: Inbound) -> Peer:

@@ -173,7 +173,7 @@ class InboxTaking:
             case "discard":
                 await self._jobs.discard(job)
             case "replay":
-                await self._jobs.replay(job)
+                await self._jobs.replay(job, number=command.number)
             case "cancel_timer":
                 await self._entities.door.cancel_timer(Address(command.entity_type, command.entity_id), command.name)
             case _:

@@ -33,6 +33,7 @@ JOB_WAIT = "jobs.wait"
 JOB_CANCEL = "jobs.cancel"
 JOB_REPLAY = "jobs.replay"
 JOB_DISCARD = "jobs.discard"
+JOB_INTERRUPT = "jobs.interrupt"
 JOB_DEAD_LETTERS = "jobs.dead_letters"
 RUNNERS = "cluster.runners"
 SHARDS = "cluster.shards"
@@ -47,14 +48,10 @@ ANYTHING = ValueCodec(Any, "a job's result")
 
 
 class AskMessage(msgspec.Struct, frozen=True, array_like=True):
-    """About a durable message; what its sender left in the inbox up to `after` is taken first.
-
-    Whoever is asked and does not own it asks the owner, `forwarded`, which nobody sends on a second time.
-    """
+    """About a durable message; what its sender left in the inbox up to `after` is taken first."""
 
     message_id: int
     after: int = 0
-    forwarded: bool = False
 
 
 class MessageOutcome(msgspec.Struct, frozen=True, array_like=True):
@@ -116,6 +113,13 @@ class JobOrder(msgspec.Struct, frozen=True, array_like=True):
     group: str | None = None
 
 
+class AskInterrupt(msgspec.Struct, frozen=True, array_like=True):
+    """Of the executor of an attempt, by the owner of its job: the attempt is to be cancelled."""
+
+    job: int
+    number: int
+
+
 class Orders(msgspec.Struct, frozen=True, array_like=True):
     """Jobs that are stored together; `retry` says that an earlier try may have stored them."""
 
@@ -132,12 +136,11 @@ class Submitted(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AskJob(msgspec.Struct, frozen=True, array_like=True):
-    """About a job; `timeout_us` 0 is no bound. `forwarded` as for `AskMessage`."""
+    """About a job; `timeout_us` 0 is no bound."""
 
     id: str
     after: int = 0
     timeout_us: int = 0
-    forwarded: bool = False
 
 
 class AskDeadLetters(msgspec.Struct, frozen=True, array_like=True):
@@ -147,10 +150,13 @@ class AskDeadLetters(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Moved(msgspec.Struct, frozen=True, array_like=True):
-    """Shards that belong to this runner now; told by whoever gave or took them."""
+    """Shards that belong to this runner now, as the rows say; told by whoever gave or took them.
+
+    With each the seconds for which nobody has served it.
+    """
 
     runner: RunnerRow
-    shards: list[ShardRow]
+    shards: list[tuple[ShardRow, float]]
 
 
 class AskWhere(msgspec.Struct, frozen=True, array_like=True):

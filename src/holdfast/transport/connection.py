@@ -55,6 +55,7 @@ class Connection:
         inbound: Inbound,
         settings: TransportSettings,
         gate: Gate | None = None,
+        silenced: Callable[[], bool] | None = None,
         register: set[Connection] | None = None,
     ) -> None:
         self._inbound = inbound
@@ -63,7 +64,7 @@ class Connection:
         self._produced: dict[int, OutgoingStream] = {}
         self._calls = PendingCalls(asyncio.get_running_loop(), window=settings.window, abandon=self._abandon)
         self._register = register
-        self.line = line = Line(self, identity=identity, settings=settings, gate=gate)
+        self.line = line = Line(self, identity=identity, settings=settings, gate=gate, silenced=silenced)
         self.send: Callable[[Outgoing], None] = line.put  # as it is, since every answer passes here
 
     @property

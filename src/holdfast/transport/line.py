@@ -71,7 +71,7 @@ class User(Protocol):
 
 
 class Line(asyncio.Protocol):
-    """One end of a line. `gate` is None on the side that connects."""
+    """One end of a line. `gate` is None on the side that connects; `silenced` as for `Network.listen`."""
 
     def __init__(
         self,
@@ -80,12 +80,14 @@ class Line(asyncio.Protocol):
         identity: Identity,
         settings: TransportSettings,
         gate: Gate | None,
+        silenced: Callable[[], bool] | None = None,
     ) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._user = user
         self._own = identity
         self._settings = settings
         self._gate = gate
+        self._silenced = silenced
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._out: list[Envelope] = []
@@ -119,6 +121,9 @@ class Line(asyncio.Protocol):
     def flush(self) -> None:
         """Sends what was put so far now."""
         if not self._out or self.phase is not Phase.OPEN:
+            return
+        if self._silenced is not None and self._silenced():
+            self.break_off("this process may not answer any more")
             return
         out, self._out = self._out, []
         self._user.on_writing()

@@ -174,8 +174,15 @@ class MemoryNode:
         self.name = name
         self._network = network
 
-    async def listen(self, address: str, *, identity: Identity, inbound: Inbound) -> MemoryListener:
-        reception = Reception(identity=identity, inbound=inbound, settings=self._network.settings)
+    async def listen(
+        self,
+        address: str,
+        *,
+        identity: Identity,
+        inbound: Inbound,
+        silenced: Callable[[], bool] | None = None,
+    ) -> MemoryListener:
+        reception = Reception(identity=identity, inbound=inbound, settings=self._network.settings, silenced=silenced)
         return self._network.open(self.name, address, reception)
 
     async def connect(self, address: str, *, identity: Identity, inbound: Inbound) -> Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from holdfast.errors import ConfigurationError
 from holdfast.ports.transport import Identity, Inbound
@@ -23,8 +23,16 @@ class Reception:
     Knows nothing of sockets, so that the memory network receives its peers in the same way.
     """
 
-    def __init__(self, *, identity: Identity, inbound: Inbound, settings: TransportSettings) -> None:
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        inbound: Inbound,
+        settings: TransportSettings,
+        silenced: Callable[[], bool] | None = None,
+    ) -> None:
         self._identity = identity
+        self._silenced = silenced
         self._inbound = inbound
         self.settings = settings
         self._connections: set[Connection] = set()
@@ -40,6 +48,7 @@ class Reception:
             inbound=self._inbound,
             settings=self.settings,
             gate=self._gate,
+            silenced=self._silenced,
             register=self._connections,
         )
 

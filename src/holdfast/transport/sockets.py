@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 from holdfast.errors import ConfigurationError
 from holdfast.ports.transport import Identity, Inbound
@@ -31,8 +32,15 @@ class SocketNetwork:
         self._client_tls = client_tls
         self._tls_name = tls_name
 
-    async def listen(self, address: str, *, identity: Identity, inbound: Inbound) -> SocketListener:
-        reception = Reception(identity=identity, inbound=inbound, settings=self._settings)
+    async def listen(
+        self,
+        address: str,
+        *,
+        identity: Identity,
+        inbound: Inbound,
+        silenced: Callable[[], bool] | None = None,
+    ) -> SocketListener:
+        reception = Reception(identity=identity, inbound=inbound, settings=self._settings, silenced=silenced)
         parsed = parse(address)
         match parsed:
             case UnixAddress():

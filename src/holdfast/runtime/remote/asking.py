@@ -56,6 +56,8 @@ class Asker:
             try:
                 return await peer.call(asking)
             except NOT_EXECUTED as error:
+                if error.executed != "no" and not repeatable:
+                    raise
                 refusal = str(error)
                 await self.pause(min(left_s, REFUSED_PAUSE_S))
             except RpcClientError:

@@ -37,6 +37,7 @@ from .inbox import Leavings
 from .lines import Left, Lines
 from .link import NOT_EXECUTED
 from .links import Links
+from .places import Whereabouts
 
 
 class RemoteDoor:
@@ -49,6 +50,7 @@ class RemoteDoor:
         asker: Asker,
         lines: Lines,
         leavings: Leavings,
+        whereabouts: Whereabouts,
         shard_of: Callable[[str, str], int],
         leave_cancel: Callable[[Address, str], Awaitable[bool]],
         types: Mapping[str, EntityType],
@@ -61,6 +63,7 @@ class RemoteDoor:
         self._asker = asker
         self._lines = lines
         self._leavings = leavings
+        self._whereabouts = whereabouts
         self._shard_of = shard_of
         self._leave_cancel = leave_cancel
         self._types = types
@@ -89,7 +92,9 @@ class RemoteDoor:
             else:
                 try:
                     reply = await peer.call(call)
-                except NOT_EXECUTED:
+                except NOT_EXECUTED as error:
+                    if error.executed != "no":
+                        raise
                     self._links.astray()
                     reply = await self._ask(address, call, timeout_s - (perf_counter() - started))
             outcome = _value(handler, reply)
@@ -167,7 +172,7 @@ class RemoteDoor:
         Raises as `LocalDoor.result`.
         """
         asked = AskMessage(message_id, self._leavings.left)
-        where = self._leavings.shard_of(message_id) if shard is None else shard
+        where = await self._whereabouts.message(message_id) if shard is None else shard
         way = self._links.anyone if where is None else self._way_to(where)
         try:
             payload = await self._asker.question(way, MESSAGE_OUTCOME, pack(asked), timeout_s)
@@ -221,8 +226,9 @@ class RemoteDoor:
                 elements = _Patient(peer.stream(opening), self._wheel, timeout_s, name)
                 try:
                     await elements.begin()
-                except NOT_EXECUTED:
-                    pass
+                except NOT_EXECUTED as error:
+                    if error.executed != "no":
+                        raise
                 else:
                     return elements
             await self._asker.pause(min(left_s, REFUSED_PAUSE_S))

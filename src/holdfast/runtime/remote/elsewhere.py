@@ -6,6 +6,7 @@ It puts the parts of this package together, and lets go of what it remembers of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from holdfast.model.envelope import Call
 from holdfast.model.ids import MessageId
 from holdfast.ports.store import ClientStore
 from holdfast.runtime import questions
-from holdfast.runtime.questions import AskEach, AskLetters, AskMessage, Moved, Spoken, heard, pack, unpack
+from holdfast.runtime.questions import AskEach, AskLetters, Moved, Spoken, heard, pack, unpack
 from holdfast.settings import Settings
 
 from .asking import Asker, Way
@@ -33,8 +34,10 @@ from .inbox import Leavings
 from .jobs import RemoteJobs
 from .lines import Lines
 from .links import Link, Links
-from .places import Places
+from .places import Places, Whereabouts
 from .rows import message_row
+
+TELL_TIMEOUT_S = 2.0
 
 
 class Elsewhere:
@@ -61,6 +64,9 @@ class Elsewhere:
         self._forgetting = False
         self._leavings = Leavings(store.inbox)
         self._asker = Asker(links)
+        self._whereabouts = Whereabouts(
+            leavings=self._leavings, jobs=store.jobs, messages=store.messages, alone=links.alone
+        )
         commands = Commands(leavings=self._leavings, ids=ids, jobs=store.jobs, messages=store.messages, places=places)
         self._lines = Lines(
             links=links,
@@ -75,6 +81,7 @@ class Elsewhere:
             asker=self._asker,
             lines=self._lines,
             leavings=self._leavings,
+            whereabouts=self._whereabouts,
             shard_of=places.of_entity,
             leave_cancel=commands.cancel_timer,
             types={declared.name: declared for declared in entity_types.values()},
@@ -86,6 +93,7 @@ class Elsewhere:
             links=links,
             asker=self._asker,
             leavings=self._leavings,
+            whereabouts=self._whereabouts,
             commands=commands,
             ids=ids,
             places=places,
@@ -136,33 +144,37 @@ class Elsewhere:
             return [error]
         return [heard(handler, spoken) for spoken in unpack(answer, list[Spoken])]
 
-    async def message_result(self, message_id: int, timeout_s: float | None, *, shard: int | None = None) -> Any:
+    async def message_result(self, message_id: int, timeout_s: float | None) -> Any:
         """The outcome of a durable message. Raises as `RemoteDoor.outcome`."""
-        return await self.door.outcome(message_id, timeout_s or self._call_timeout, shard=shard)
+        return await self.door.outcome(message_id, timeout_s or self._call_timeout)
 
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
         asked = pack(AskLetters(limit, after, entity_type))
         return unpack(await self.ask(questions.LETTERS, asked), list[DeadMessage])
 
-    async def replay_message(self, message_id: int, *, shard: int | None = None) -> MessageId:
-        asked, way = self._about_letter(message_id, shard)
-        answer = await self.ask(questions.REPLAY_LETTER, asked, way=way, repeatable=False)
+    async def replay_message(self, message_id: int) -> MessageId:
+        way = await self._way_to_letter(message_id)
+        answer = await self.ask(questions.REPLAY_LETTER, pack(message_id), way=way, repeatable=False)
         return MessageId(unpack(answer, int))
 
-    async def discard_message(self, message_id: int, *, shard: int | None = None) -> None:
-        asked, way = self._about_letter(message_id, shard)
-        await self.ask(questions.DISCARD_LETTER, asked, way=way, repeatable=False)
+    async def discard_message(self, message_id: int) -> None:
+        way = await self._way_to_letter(message_id)
+        await self.ask(questions.DISCARD_LETTER, pack(message_id), way=way, repeatable=False)
 
-    def _about_letter(self, message_id: int, shard: int | None) -> tuple[bytes, Way | None]:
-        """A shard that is known leads to the owner, who sends the question no further."""
-        if shard is None:
-            return pack(AskMessage(message_id)), None
-        return pack(AskMessage(message_id, forwarded=True)), lambda: self.links.toward(shard)
+    async def _way_to_letter(self, message_id: int) -> Way | None:
+        shard = await self._whereabouts.letter(message_id)
+        return None if shard is None else lambda: self.links.toward(shard)
 
-    async def tell_moved(self, runner: RunnerRow, shards: Sequence[ShardRow]) -> None:
-        """Tells this runner that it owns these shards now. Raises what `ask` raises."""
-        way = _always(self.links.toward(shards[0].number))
-        await self.ask(questions.MOVED, pack(Moved(runner, list(shards))), way=way)
+    def tell_owner(self, runner: RunnerRow, shards: Sequence[tuple[ShardRow, float]]) -> None:
+        """Tells a runner that it owns these shards now; where that fails, the store will say the same."""
+        told = pack(Moved(runner, list(shards)))
+
+        async def tell() -> None:
+            with contextlib.suppress(HoldfastError):
+                way = _always(self.links.to(runner.runner_id))
+                await self._asker.question(way, questions.MOVED, told, TELL_TIMEOUT_S)
+
+        self._tasks.start(tell(), name="moved")
 
     # The inbox.
 

@@ -2,8 +2,8 @@
 
 A submit whose answer was lost is sent again under the same id, which its owner looks up; so it is stored once. Where
 the owner does not answer, jobs go into the inbox, and whether they are duplicates is decided when they are taken.
-Questions by id go to any runner, which knows the store. Where none answers, what asks for a change is checked against
-the store and left in the inbox.
+A question by id goes to the job's owner, whom the store names, so no runner has to send it on. Where the owner does not
+answer, what asks for a change is checked against the store and left in the inbox.
 """
 
 from __future__ import annotations
@@ -30,7 +30,17 @@ from holdfast.kit.ids import IdPool
 from holdfast.model.envelope import Request, Result
 from holdfast.model.ids import JobId, micros
 from holdfast.runtime import questions
-from holdfast.runtime.questions import ANYTHING, AskDeadLetters, AskJob, Orders, Submitted, order_of, pack, unpack
+from holdfast.runtime.questions import (
+    ANYTHING,
+    AskDeadLetters,
+    AskInterrupt,
+    AskJob,
+    Orders,
+    Submitted,
+    order_of,
+    pack,
+    unpack,
+)
 from holdfast.settings import Settings
 
 from .asking import REFUSED_PAUSE_S, UNREACHED_PAUSE_S, Asker, Way
@@ -38,7 +48,7 @@ from .commands import Commands
 from .inbox import Leavings
 from .link import NOT_EXECUTED
 from .links import Link, Links
-from .places import Places
+from .places import Places, Whereabouts
 from .rows import job_row
 
 R = TypeVar("R")
@@ -60,6 +70,7 @@ class RemoteJobs:
         links: Links,
         asker: Asker,
         leavings: Leavings,
+        whereabouts: Whereabouts,
         commands: Commands,
         ids: IdPool,
         places: Places,
@@ -69,6 +80,7 @@ class RemoteJobs:
         self._links = links
         self._asker = asker
         self._leavings = leavings
+        self._whereabouts = whereabouts
         self._commands = commands
         self._ids = ids
         self._places = places
@@ -95,7 +107,7 @@ class RemoteJobs:
         return handles + (await self._submit(plain) if plain else [])
 
     async def status(self, job: JobId, /) -> JobStatus:
-        return unpack(await self._ask(questions.JOB_STATUS, job), JobStatus)
+        return unpack(await self._ask(await self._way_to(job), questions.JOB_STATUS, job), JobStatus)
 
     async def wait(self, job: JobId, /, *, timeout: float | None = None) -> FinishedJob:
         deadline = None if timeout is None else perf_counter() + timeout
@@ -103,9 +115,9 @@ class RemoteJobs:
             left_s = POLL_S if deadline is None else min(POLL_S, deadline - perf_counter())
             if left_s <= 0:
                 raise TimeoutError(f"job {job} had not ended after {timeout:g} s")
-            asked = AskJob(str(job), self._leavings.left, micros(left_s))
+            way, asked = await self._way_to(job), AskJob(str(job), self._leavings.left, micros(left_s))
             try:
-                payload = await self._asker.question(self._way_to(job), questions.JOB_WAIT, pack(asked), left_s + 1.0)
+                payload = await self._asker.question(way, questions.JOB_WAIT, pack(asked), left_s + 1.0)
             except (RunnerUnavailable, SendTimeout):
                 continue  # no runner for the moment: the job goes on with the next one
             finished: FinishedJob | None = unpack(payload, FINISHED)
@@ -113,22 +125,25 @@ class RemoteJobs:
                 return finished
 
     async def cancel(self, job: JobId, /) -> CancelOutcome:
-        if self._nobody_answers(job):
+        way = await self._way_to(job)
+        if _nobody_answers(way):
             await self._commands.cancel(job)
             return CancelOutcome.REQUESTED
-        return CancelOutcome(unpack(await self._ask(questions.JOB_CANCEL, job), str))
+        return CancelOutcome(unpack(await self._ask(way, questions.JOB_CANCEL, job), str))
 
     async def replay(self, job: JobId, /) -> JobHandle[Any]:
-        if self._nobody_answers(job):
+        way = await self._way_to(job)
+        if _nobody_answers(way):
             return JobHandle(await self._commands.replay(job), False, self, ANYTHING)
-        payload = await self._ask(questions.JOB_REPLAY, job, repeatable=False)
+        payload = await self._ask(way, questions.JOB_REPLAY, job, repeatable=False)
         return JobHandle(int(unpack(payload, str)), False, self, ANYTHING)
 
     async def discard(self, job: JobId, /) -> None:
-        if self._nobody_answers(job):
+        way = await self._way_to(job)
+        if _nobody_answers(way):
             await self._commands.discard(job)
         else:
-            await self._ask(questions.JOB_DISCARD, job, repeatable=False)
+            await self._ask(way, questions.JOB_DISCARD, job, repeatable=False)
 
     async def dead_letters(
         self, *, limit: int = 100, after: JobId | None = None, job_type: str | None = None
@@ -139,26 +154,25 @@ class RemoteJobs:
             await self._asker.question(way, questions.JOB_DEAD_LETTERS, asked, self._timeout_s), list[DeadLetter]
         )
 
-    async def forward(self, service: str, asked: AskJob, shard: int, timeout_s: float) -> bytes:
-        """Sends a question on to the owner of the job's shard, who answers it or says that it is not the owner."""
-        asked = AskJob(asked.id, asked.after, asked.timeout_us, forwarded=True)
-        repeatable = service in (questions.JOB_STATUS, questions.JOB_WAIT, questions.JOB_CANCEL)
-        return await self._asker.question(
-            lambda: self._links.toward(shard), service, pack(asked), timeout_s, repeatable=repeatable
-        )
+    async def interrupt(self, executor: int, job: int, number: int, /) -> None:
+        """Asks a runner to cancel an attempt of a job that another one owns (`jobs.surroundings.Executors`)."""
+        asked = pack(AskInterrupt(job, number))
+        await self._asker.question(lambda: self._links.to(executor), questions.JOB_INTERRUPT, asked, self._timeout_s)
 
-    async def _ask(self, service: str, job: JobId, *, repeatable: bool = True) -> bytes:
-        asked = pack(AskJob(_checked(job), self._leavings.left))
-        return await self._asker.question(self._way_to(job), service, asked, self._timeout_s, repeatable=repeatable)
+    async def _ask(self, way: Way, service: str, job: JobId, *, repeatable: bool = True) -> bytes:
+        asked = pack(AskJob(str(job), self._leavings.left))
+        return await self._asker.question(way, service, asked, self._timeout_s, repeatable=repeatable)
 
-    def _way_to(self, job: JobId) -> Way:
-        """What this process left in the inbox only its owner can know of; of the rest every runner knows."""
-        shard = self._leavings.shard_of(int(job)) if str(job).isascii() and str(job).isdigit() else None
+    async def _way_to(self, job: JobId) -> Way:
+        """To the owner of the job, where somebody knows it; else to anyone, who will say that nobody does.
+
+        Raises JobNotFound for what can't be a job's id.
+        """
+        text = str(job)
+        if not (text.isascii() and text.isdigit() and len(text) <= 19):
+            raise JobNotFound(f"no job has the id {text[:40]!r}")
+        shard = await self._whereabouts.job(int(text))
         return self._links.anyone if shard is None else lambda: self._links.toward(shard)
-
-    def _nobody_answers(self, job: JobId) -> bool:
-        link = self._way_to(JobId(_checked(job)))()
-        return link.peer is None and link.unreachable
 
     # Submitting.
 
@@ -244,8 +258,6 @@ class RemoteJobs:
 FINISHED: Any = FinishedJob | None
 
 
-def _checked(job: JobId) -> str:
-    """Raises JobNotFound for what can't be sent as a job's id."""
-    if not str(job).isascii():
-        raise JobNotFound(f"no job has the id {str(job)[:40]!r}")
-    return str(job)
+def _nobody_answers(way: Way) -> bool:
+    link = way()
+    return link.peer is None and link.unreachable

@@ -58,8 +58,17 @@ class Links(Protocol):
     @property
     def changes(self) -> Changes: ...
 
+    @property
+    def alone(self) -> bool:
+        """Whether one runner has everything."""
+        ...
+
     def toward(self, shard: int) -> Link:
         """The link to the owner of a shard."""
+        ...
+
+    def to(self, runner_id: int) -> Link:
+        """The link to a runner."""
         ...
 
     def anyone(self) -> Link:
@@ -163,11 +172,16 @@ NOTHING = b"\xc0"
 class OneLink:
     """All there is to reach on an embedded store: the one runner that owns everything."""
 
+    alone = True
+
     def __init__(self, *, find: Find, dialling: Dialling) -> None:
         self.changes = Changes()
         self.link = dialling.link(find, self.changes, _unmoved)
 
     def toward(self, shard: int) -> Link:
+        return self.link
+
+    def to(self, runner_id: int) -> Link:
         return self.link
 
     def anyone(self) -> Link:
@@ -212,6 +226,8 @@ class Nobody:
 class LinksByOwner:
     """One link to each runner of a shared store that this process has something for."""
 
+    alone = False
+
     def __init__(self, *, routes: Routes, dialling: Dialling) -> None:
         self.changes = Changes()
         self._routes = routes
@@ -240,6 +256,13 @@ class LinksByOwner:
             self.astray()
             return self._nobody
         return self._links.get(owner.runner_id) or self._new(owner)
+
+    def to(self, runner_id: int) -> Link:
+        link = self._links.get(runner_id)
+        if link is None:
+            row = next((row for row in self._routes.runners if row.runner_id == runner_id), None)
+            return self._none_at_all() if row is None else self._new(row)
+        return link
 
     def anyone(self) -> Link:
         for connected in self._links.values():
@@ -271,7 +294,7 @@ class LinksByOwner:
 
     def heard_of(self, told: Moved) -> None:
         """A peer says who owns some shards now."""
-        self._routes.learn(told.shards, (told.runner,))
+        self._routes.learn((row for row, _ in told.shards), (told.runner,))
         self.changes.tell()
 
     def _none_at_all(self) -> Link:

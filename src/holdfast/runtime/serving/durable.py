@@ -31,7 +31,7 @@ from holdfast.model.message import MessageRow
 from holdfast.runtime.questions import due_at_us
 from holdfast.transport import failure_of
 
-from .inbound import NIL, Conversation, declared
+from .inbound import NIL, Conversation, declared, refuse_chain
 
 logger = logging.getLogger("holdfast.runtime")
 
@@ -42,6 +42,7 @@ class RemoteListener:
     """A sender in another process that waits for a durable message; answers once."""
 
     __slots__ = (
+        "_chain",
         "_conversation",
         "_correlation",
         "_duplicate",
@@ -58,6 +59,7 @@ class RemoteListener:
         self._correlation = call.correlation
         self._message_id = call.message_id
         self._one_way = call.flags & ONE_WAY
+        self._chain = call.chain
         self._duplicate: bool | None = None
         self._turn: DurableTurn | None = None
         self._stored = False
@@ -65,10 +67,14 @@ class RemoteListener:
     def is_new(self, turn: DurableTurn) -> None:
         """It was let in, as `turn`, under the id it came with; nothing was heard before this."""
         self._duplicate, self._turn = False, turn
+        if self._chain:
+            turn.chain = self._chain
 
     def admitted(self, how: Admitted) -> None:
         """Whether it was known, and by which id; what was heard before this is answered now."""
         self._duplicate, self._turn, self._message_id = how
+        if self._chain and self._turn is not None:
+            self._turn.chain = self._chain
         if self._stored:
             self.stored()
 
@@ -96,6 +102,8 @@ class RemoteListener:
     def cancel(self) -> None:
         """The sender does not wait any more; the message goes on."""
         self._conversation = None
+        if self._chain and self._turn is not None:
+            self._turn.chain = ()
 
     def _encoded(self, outcome: Any) -> bytes:
         if outcome is None:
@@ -141,6 +149,8 @@ class DurableIntake:
             if held is not None:
                 held.append((call, handler))
                 return
+        if call.chain:
+            refuse_chain(handler, Address(call.entity_type, call.entity_id), call.chain)
         if call.after:
             self._hold(conversation, call, self._let_in_after(conversation, handler, call))
             return

@@ -8,37 +8,55 @@ nothing new, what they asked before is answered, and then the socket goes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from holdfast.entities.engine import EntityEngine
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.local import Finished
-from holdfast.errors import MessageNotFound
+from holdfast.errors import HoldfastError, MessageNotFound
 from holdfast.jobs.engine import JobEngine
 from holdfast.kit.clock import Clock
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
+from holdfast.model.cluster import RunnerRow, ShardRow
+from holdfast.model.envelope import Reply, Request
 from holdfast.ports.reads import MessageReader
 from holdfast.ports.store import RunnerStore
+from holdfast.ports.territory import Territory
 from holdfast.ports.transport import Identity, Listener, Network
 from holdfast.runtime.node import Node
-from holdfast.runtime.questions import MessageOutcome
+from holdfast.runtime.questions import MOVED, MessageOutcome, Moved, pack
 from holdfast.settings import Settings
 
 from .durable import DurableIntake
+from .here import Here
 from .inbound import Serving
+from .instances import LiveInstances
 from .requests import Services
 from .streams import StreamServing
+
+MOVED_TIMEOUT_US = 2_000_000
 
 
 class Front:
     """Listens at an address and serves one runner's engines there."""
 
     def __init__(
-        self, *, network: Network, address: str, store: RunnerStore, clock: Clock, settings: Settings, software: str
+        self,
+        *,
+        network: Network,
+        address: str,
+        store: RunnerStore,
+        clock: Clock,
+        settings: Settings,
+        software: str,
+        token: str = "",
     ) -> None:
+        """`token`: what peers have to show, and what no address beyond this machine is opened without."""
         self._network = network
         self._wanted = address
+        self._token = token
         self._store = store
         self._clock = clock
         self._software = software
@@ -46,10 +64,15 @@ class Front:
         self._tasks = TaskOwner("holdfast-serving")
         self._listener: Listener | None = None
 
-    async def listen(self) -> str:
-        """Opens the socket and returns its address. Raises ConfigurationError where it can't be had."""
-        identity = Identity(await self._store.cluster_id(), software=self._software)
-        self._listener = await self._network.listen(self._wanted, identity=identity, inbound=self._serving)
+    async def listen(self, *, lapsed: Callable[[], bool] | None = None) -> str:
+        """Opens the socket and returns its address. Raises ConfigurationError where it can't be had.
+
+        `lapsed`: whether this runner may have been replaced, so that no answer of it counts any more.
+        """
+        identity = Identity(await self._store.cluster_id(), software=self._software, token=self._token)
+        self._listener = await self._network.listen(
+            self._wanted, identity=identity, inbound=self._serving, silenced=lapsed
+        )
         return self._listener.address
 
     def open(
@@ -62,8 +85,16 @@ class Front:
         shard_of: Callable[[Address], int],
         runner_id: int,
         inbox_taken: Callable[[int], Awaitable[None]],
+        territory: Territory | None = None,
+        moved: Callable[[Moved], None] | None = None,
+        interrupt: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Serves from now on."""
+        """Serves from now on: the shards of `territory`, or all.
+
+        `moved` hears what other runners say of shards; `interrupt` cancels attempt (job, number), which runs here for
+        another owner.
+        """
+        here = Here(territory=territory, shard_of=shard_of, jobs=self._store.jobs, messages=self._store.messages)
         durable = DurableIntake(
             admission=entities.admission,
             live=entities.manager.live,
@@ -79,12 +110,25 @@ class Front:
             jobs=jobs,
             types=types,
             ids=self._store.ids,
+            here=here,
+            instances=LiveInstances(entities.door, entities.manager.live),
+            moved=moved or _nothing_moves,
+            interrupt=interrupt or _nothing_runs,
             outcome=outcomes.of,
             inbox_taken=inbox_taken,
             tasks=self._tasks,
         )
-        streams = StreamServing(entities.door, self._tasks)
+        streams = StreamServing(entities.door, here, self._tasks)
         self._serving.open(entities.manager, durable=durable, streams=streams, services=services)
+
+    def tell_moved(self, runner: RunnerRow, shards: Sequence[tuple[ShardRow, float]]) -> None:
+        """Tells everybody who is connected whose these shards are now, so that they need not ask the store."""
+        if self._listener is None:
+            return
+        told = pack(Moved(runner, list(shards)))
+        for peer in self._listener.peers:
+            with contextlib.suppress(HoldfastError):  # it asks the store when it is refused
+                peer.call(Request(0, MOVED, told, MOVED_TIMEOUT_US)).add_done_callback(_heard)
 
     def go_away(self) -> None:
         """Takes nothing new; what was asked before is still answered."""
@@ -97,6 +141,19 @@ class Front:
         await self._tasks.stop()
         if self._listener is not None:
             await self._listener.close()
+
+
+def _heard(answer: asyncio.Future[Reply]) -> None:
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _nothing_moves(told: Moved) -> None:
+    """On an embedded store."""
+
+
+def _nothing_runs(job: int, number: int) -> None:
+    """For another owner."""
 
 
 class Outcomes:

@@ -222,11 +222,16 @@ class Serving:
         correlation = call.correlation
         turn = RemoteTurn(activation, handler, arguments, call.timeout_us / SECOND_US, conversation, correlation)
         if call.chain:
-            if address in call.chain:
-                raise CallCircle(f"{handler.signature.name} waits for {address}, which waits for it")
+            refuse_chain(handler, address, call.chain)
             turn.chain = call.chain
         conversation.waiting[correlation] = turn
         manager.enqueue(turn)
+
+
+def refuse_chain(handler: Handler, address: Address, chain: tuple[Address, ...]) -> None:
+    """Raises CallCircle where the entity itself waits, in whatever process, for what it is asked."""
+    if address in chain:
+        raise CallCircle(f"{handler.signature.name} waits for {address}, which waits for it")
 
 
 def _unhappy(turn: HandlerTurn, correlation: int) -> Outgoing:
@@ -234,7 +239,8 @@ def _unhappy(turn: HandlerTurn, correlation: int) -> Outgoing:
     if turn.ending is Ending.DECLARED:
         return declared(correlation, turn.outcome)
     if not isinstance(turn.outcome, Exception):
-        return failure_of(RunnerUnavailable("this runner stopped the handler"), correlation=correlation)
+        stopped = RunnerUnavailable("this runner stopped the handler", executed="unknown")
+        return failure_of(stopped, correlation=correlation)
     return failure_of(turn.outcome, correlation=correlation)
 
 

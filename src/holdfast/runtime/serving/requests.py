@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from holdfast.entities.entity_type import EntityType
 from holdfast.errors import HoldfastError, MalformedMessage
 from holdfast.jobs.engine import JobEngine
+from holdfast.jobs.requests import job_number
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
 from holdfast.model.envelope import Request, Result
@@ -21,12 +22,14 @@ from holdfast.runtime.node import Node
 from holdfast.runtime.questions import (
     AskDeadLetters,
     AskEach,
+    AskInterrupt,
     AskJob,
     AskLetters,
     AskMessage,
     AskTimer,
     AskWhere,
     MessageOutcome,
+    Moved,
     Orders,
     Spoken,
     Submitted,
@@ -37,7 +40,9 @@ from holdfast.runtime.questions import (
 )
 from holdfast.transport import failure_of
 
+from .here import Here
 from .inbound import Conversation
+from .instances import LiveInstances
 
 logger = logging.getLogger("holdfast.runtime")
 
@@ -57,15 +62,24 @@ class Services:
         jobs: JobEngine,
         types: Mapping[str, EntityType],
         ids: Ids,
+        here: Here,
+        instances: LiveInstances,
+        moved: Callable[[Moved], None],
+        interrupt: Callable[[int, int], object],
         outcome: Callable[[int], Awaitable[MessageOutcome]],
         inbox_taken: Callable[[int], Awaitable[None]],
         tasks: TaskOwner,
     ) -> None:
-        """`outcome(message id)` returns once it is known; `inbox_taken` as for `DurableIntake`."""
+        """`outcome(message id)` returns once it is known; `inbox_taken` as for `DurableIntake`; `moved` is told what
+        another runner says of shards, `interrupt` ends attempt (job, number) that runs here for another owner."""
         self._node = node
         self._jobs = jobs
         self._types = types
         self._ids = ids
+        self._here = here
+        self._instances = instances
+        self._moved = moved
+        self._interrupt = interrupt
         self._outcome = outcome
         self._inbox_taken = inbox_taken
         self._tasks = tasks
@@ -88,6 +102,8 @@ class Services:
             questions.RUNNERS: self._runners,
             questions.SHARDS: self._shards,
             questions.WHERE: self._where,
+            questions.MOVED: self._shards_moved,
+            questions.JOB_INTERRUPT: self._job_interrupt,
         }
 
     def take(self, conversation: Conversation, request: Request) -> None:
@@ -120,22 +136,29 @@ class Services:
     async def _message_outcome(self, payload: bytes) -> MessageOutcome:
         asked = unpack(payload, AskMessage)
         await self._inbox_up_to(asked.after)
+        await self._here.check_message(asked.message_id)
         return await self._outcome(asked.message_id)
 
     async def _cancel_timer(self, payload: bytes) -> bool:
         asked = unpack(payload, AskTimer)
+        address = Address(asked.entity_type, asked.entity_id)
+        self._here.check_entity(address)
         await self._inbox_up_to(asked.after)
-        return await self._node.entities.cancel_timer(Address(asked.entity_type, asked.entity_id), asked.name)
+        return await self._node.entities.cancel_timer(address, asked.name)
 
     async def _dead_messages(self, payload: bytes) -> object:
         asked = unpack(payload, AskLetters)
         return await self._node.dead_messages(entity_type=asked.entity_type, limit=asked.limit, after=asked.after)
 
     async def _replay_message(self, payload: bytes) -> int:
-        return await self._node.replay_message(unpack(payload, int))
+        number = unpack(payload, int)
+        await self._here.check_letter(number)
+        return await self._node.replay_message(number)
 
     async def _discard_message(self, payload: bytes) -> None:
-        await self._node.discard_message(unpack(payload, int))
+        number = unpack(payload, int)
+        await self._here.check_letter(number)
+        await self._node.discard_message(number)
 
     async def _broadcast(self, payload: bytes) -> list[Spoken]:
         asked = unpack(payload, AskEach)
@@ -144,7 +167,7 @@ class Services:
         if declared is None or handler is None or handler.durable or handler.options.stream:
             raise MalformedMessage(f"{asked.entity_type}.{asked.method} is no volatile message here")
         arguments = handler.signature.decode(asked.payload)
-        replies = await self._node.broadcast(declared, handler, arguments, {})
+        replies = await self._instances.tell(declared, handler, arguments, {})
         return [spoken(handler, reply) for reply in replies]
 
     # Jobs.
@@ -170,10 +193,10 @@ class Services:
         return await self._jobs.cancel(await self._job(payload))
 
     async def _job_replay(self, payload: bytes) -> str:
-        return (await self._jobs.replay(await self._job(payload))).id
+        return (await self._jobs.replay(await self._dead_job(payload))).id
 
     async def _job_discard(self, payload: bytes) -> None:
-        await self._jobs.discard(await self._job(payload))
+        await self._jobs.discard(await self._dead_job(payload))
 
     async def _job_dead_letters(self, payload: bytes) -> object:
         asked = unpack(payload, AskDeadLetters)
@@ -181,9 +204,24 @@ class Services:
         return await self._jobs.dead_letters(limit=asked.limit, after=after, job_type=asked.job_type)
 
     async def _job(self, payload: bytes) -> JobId:
+        job, number = await self._named_job(payload)
+        await self._here.check_job(number)
+        return job
+
+    async def _dead_job(self, payload: bytes) -> JobId:
+        job, number = await self._named_job(payload)
+        await self._here.check_dead_job(number)
+        return job
+
+    async def _named_job(self, payload: bytes) -> tuple[JobId, int]:
         asked = unpack(payload, AskJob)
         await self._inbox_up_to(asked.after)
-        return JobId(asked.id)
+        job = JobId(asked.id)
+        return job, job_number(job)
+
+    async def _job_interrupt(self, payload: bytes) -> None:
+        asked = unpack(payload, AskInterrupt)
+        self._interrupt(asked.job, asked.number)
 
     # The cluster.
 
@@ -196,6 +234,9 @@ class Services:
     async def _where(self, payload: bytes) -> object:
         asked = unpack(payload, AskWhere)
         return await self._node.where(Address(asked.entity_type, asked.entity_id))
+
+    async def _shards_moved(self, payload: bytes) -> None:
+        self._moved(unpack(payload, Moved))
 
     async def _inbox_up_to(self, after: int) -> None:
         if after:

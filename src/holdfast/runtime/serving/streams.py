@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from holdfast.entities.door import Door, SendOptions
 from holdfast.entities.handler import Handler
-from holdfast.errors import CallCircle, HoldfastError, RunnerUnavailable
+from holdfast.errors import HoldfastError, RunnerUnavailable
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.envelope import StreamOpen
@@ -18,7 +18,8 @@ from holdfast.model.ids import SECOND_US
 from holdfast.ports.transport import OutgoingStream
 from holdfast.transport import failure_of
 
-from .inbound import Conversation
+from .here import Here
+from .inbound import Conversation, declared, refuse_chain
 
 logger = logging.getLogger("holdfast.runtime")
 
@@ -26,14 +27,15 @@ logger = logging.getLogger("holdfast.runtime")
 class StreamServing:
     """Opens streams on this runner's entities for its peers."""
 
-    def __init__(self, door: Door, tasks: TaskOwner) -> None:
+    def __init__(self, door: Door, here: Here, tasks: TaskOwner) -> None:
         self._door = door
+        self._here = here
         self._tasks = tasks
 
     def take(self, conversation: Conversation, handler: Handler, opening: StreamOpen) -> None:
         address = Address(opening.entity_type, checked_entity_id(opening.entity_id))
-        if address in opening.chain:
-            raise CallCircle(f"{handler.signature.name} waits for {address}, which waits for it")
+        refuse_chain(handler, address, opening.chain)
+        self._here.check_entity(address)
         arguments = handler.signature.decode(opening.payload)
         outgoing = conversation.peer.produce(opening)
         options = SendOptions(timeout=opening.timeout_us / SECOND_US or None)
@@ -63,6 +65,9 @@ class StreamServing:
             outgoing.end(failure_of(RunnerUnavailable("this runner is stopping", executed="unknown")))
             raise
         except Exception as error:
+            if isinstance(error, handler.options.errors):
+                outgoing.end(declared(correlation, error))
+                return
             if not isinstance(error, HoldfastError):
                 logger.exception("the stream %s on %s failed", handler.signature.name, address)
             outgoing.end(failure_of(error))

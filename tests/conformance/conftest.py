@@ -1,6 +1,7 @@
 """Every test of this folder runs once per store; a further store adds a place of its own.
 
-`embedded` tests are about a store that one process holds alone, `shared` ones about a store for many.
+`embedded` tests are about a store that one process holds alone, `shared` ones about a store for many processes, and
+`several` ones about several runners, which may share one process's memory too.
 """
 
 from __future__ import annotations
@@ -56,6 +57,14 @@ class MemoryPlace:
         return MemoryStore(clock=self.clock, tables=self.tables)
 
 
+class SharedMemoryPlace(MemoryPlace):
+    """Several runners in one process, as in a simulation."""
+
+    def __init__(self, folder: Path, clock: ManualClock) -> None:
+        super().__init__(folder, clock)
+        self.tables = Tables(shared=True)
+
+
 class SqlitePlace:
     has_sql = True
     random_batches = 250
@@ -83,12 +92,13 @@ class PostgresPlace:
 
 
 EMBEDDED: dict[str, Callable[[Path, ManualClock], Place]] = {"memory": MemoryPlace, "sqlite": SqlitePlace}
+SEVERAL: dict[str, Callable[[Path, ManualClock], Place]] = {"shared memory": SharedMemoryPlace}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         marks = {mark.name for mark in metafunc.definition.iter_markers()}
-        embedded = [] if "shared" in marks else sorted(EMBEDDED)
+        embedded = sorted(SEVERAL) if "several" in marks else [] if "shared" in marks else sorted(EMBEDDED)
         shared = [] if "embedded" in marks else [pytest.param(name, marks=pytest.mark.postgres) for name in servers()]
         metafunc.parametrize("place", [*embedded, *shared], indirect=True)
 
@@ -101,8 +111,8 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def place(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Place]:
     name: str = request.param
-    if name in EMBEDDED:
-        yield EMBEDDED[name](tmp_path, clock)
+    if name in EMBEDDED or name in SEVERAL:
+        yield (EMBEDDED | SEVERAL)[name](tmp_path, clock)
         return
     async with emptied_schema(request.getfixturevalue("postgres_servers")(name)) as url:
         yield PostgresPlace(url, clock)
@@ -111,6 +121,15 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClo
 @pytest.fixture
 async def store(place: Place) -> AsyncIterator[RunnerStore]:
     """An open store, registered as its first runner."""
+    opened = await place.open()
+    await opened.membership.register(REGISTRATION)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(place: Place, store: RunnerStore) -> AsyncIterator[RunnerStore]:
+    """A second runner on the same data, registered as number 2."""
     opened = await place.open()
     await opened.membership.register(REGISTRATION)
     yield opened

@@ -12,22 +12,13 @@ from holdfast.model.inbox import InboxKind
 from holdfast.ports.store import RunnerStore
 from tests.support.membership import claim_all, renew
 
-from .conftest import ManualClock, Place, commit
+from .conftest import ManualClock, commit
 from .rows import DONE, MESSAGE, REGISTRATION, STATE, unit
 
 pytestmark = pytest.mark.shared
 
 CART = Address("Cart", "c-1")
 AFTER_THE_LEASE = REGISTRATION.lease_ttl_us + 1
-
-
-@pytest.fixture
-async def other(place: Place, store: RunnerStore):  # type: ignore[no-untyped-def]
-    """A second runner on the same database, registered as number 2."""
-    opened = await place.open()
-    await opened.membership.register(REGISTRATION)
-    yield opened
-    await opened.close()
 
 
 async def test_runners_are_registered_side_by_side(store: RunnerStore, other: RunnerStore) -> None:

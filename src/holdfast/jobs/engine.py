@@ -64,6 +64,7 @@ class JobEngine:
     ) -> None:
         """Belongs to the running event loop; owns `shards` of `shard_count`. Raises ConfigurationError."""
         self._around = around
+        self._shards = shards
         self._types = _by_name(types)
         self._tallies = Tallies(around.metrics)
         self._roster = Roster()
@@ -133,12 +134,7 @@ class JobEngine:
 
     async def start(self) -> None:
         """Settles what dead runners left, counts what there is, and begins to dispatch. Raises PersistenceError."""
-        await recover(
-            self._around,
-            tallies=self._tallies,
-            waiters=self._waiters,
-            alive=lambda executor: executor == self._around.runner_id,
-        )
+        await recover(self._around, shards=self._shards, tallies=self._tallies, waiters=self._waiters)
         now_us = self._around.clock.now_us()
         for count in await self._around.reader.live_counts(due_before=now_us):
             tally = self._tallies.of(count.job_type, count.priority)

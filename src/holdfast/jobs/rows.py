@@ -29,11 +29,6 @@ def end_row(row: JobRow, outcome: Outcome, now_us: int, runner_id: int, *, attem
             assert_never(outcome)
 
 
-def crashed_row(row: JobRow, error: str) -> JobRetry:
-    """The job's attempt was under way when its runner died: it does not count as tried, but as a crash."""
-    return JobRetry(row.attempt, row.crashes + 1, row.due_at, row.eligible_at, error, row.id, row.attempt)
-
-
 def followed(row: JobRow, outcome: Retry | Available) -> JobRow:
     """The job's stored row after such an outcome."""
     match outcome:

@@ -106,6 +106,10 @@ def unpack_attempts(packed: bytes) -> list[tuple[int, int]]:
 _attempts = msgspec.json.Decoder(list[tuple[int, int]])
 
 
+CRASHED = "RunnerUnavailable: the runner died while an attempt ran"
+"""The `last_error` of a job for which a reaper has counted a crash."""
+
+
 class EndStart(NamedTuple):
     """Deletes a start record whose attempts have all ended; no guard, it may be gone."""
 

@@ -69,7 +69,7 @@ class Membership(MembershipReader, Protocol):
     async def register(self, registration: Registration) -> int:
         """Makes a new incarnation and returns its runner id; this store writes as this one from now on.
 
-        An embedded store admits one runner: earlier incarnations are reaped here, since the caller holds the runner
+        An embedded store admits one runner: all earlier incarnations are reaped here, since the caller holds the runner
         lock. A store for several ends only the incarnation that this same store registered before, if any. Raises
         StoreUnavailable when another process holds an embedded store.
         """
@@ -96,8 +96,10 @@ class Membership(MembershipReader, Protocol):
     async def reap(self) -> Sequence[int]:
         """Ends every incarnation whose lease has run out, one after another, and returns their ids.
 
-        Its writes are fenced out, nobody owns its shards, and a crash is counted for the messages that may have been
-        running: in its shards the first due message of each entity, but of those with crashes already only the first.
+        All or nothing for each: its writes are fenced out, nobody owns its shards, and what may have been running gets
+        one crash more. That is, in its shards the first due message of each entity, but of those with crashes already
+        only the first; and the jobs whose attempt stands in a start record of its, whoever owns them: their
+        `last_error` is CRASHED then, and the records are gone.
         """
         ...
 
@@ -109,5 +111,5 @@ class Membership(MembershipReader, Protocol):
         ...
 
     async def leave(self, runner_id: int) -> None:
-        """Ends the incarnation in order: its row and its ownership go, and nothing counts as a crash."""
+        """Ends the incarnation in order: its row, its ownership and its start records go; nothing counts as a crash."""
         ...

@@ -12,7 +12,7 @@ from holdfast.storage.rows import joined
 
 from .journal import MemorySession
 from .tables import Tables
-from .writes import count_crashes
+from .writes import count_crashes, count_job_crashes, end_starts
 
 
 class MemoryLeaseLine:
@@ -59,10 +59,12 @@ class MemoryMembership:
         before = self._session.incarnation
         if tables.shared:
             if before in tables.runners.rows:
+                end_starts(tables, before)
                 _end(tables, before)
             return
         if tables.runners.rows:
             count_crashes(tables, now_us)
+        count_job_crashes(tables, None)
         for earlier in list(tables.runners.rows):
             _end(tables, earlier)
 
@@ -102,6 +104,7 @@ class MemoryMembership:
                 owned = {shard.number for shard in tables.shards.rows.values() if shard.runner_id == row.runner_id}
                 with tables.transaction():
                     count_crashes(tables, now, owned)
+                    count_job_crashes(tables, row.runner_id)
                     _end(tables, row.runner_id)
                 reaped.append(row.runner_id)
         return reaped
@@ -120,6 +123,7 @@ class MemoryMembership:
         tables = self._session.tables
         async with self._session.turn:
             with tables.transaction():
+                end_starts(tables, runner_id)
                 _end(tables, runner_id)
 
     async def runners(self) -> Sequence[RunnerRow]:

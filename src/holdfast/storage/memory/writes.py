@@ -8,6 +8,7 @@ from typing import TypeVar, assert_never
 from holdfast.errors import Conflict, FencedOut
 from holdfast.model.address import Address
 from holdfast.model.job import (
+    CRASHED,
     ArchivedJob,
     EndStart,
     JobDiscard,
@@ -17,6 +18,7 @@ from holdfast.model.job import (
     JobRow,
     JobState,
     StartRecord,
+    unpack_attempts,
 )
 from holdfast.model.message import (
     Consume,
@@ -115,6 +117,28 @@ def count_crashes(tables: Tables, now_us: int, shards: Collection[int] | None = 
     suspects = [row for row in heads.values() if row.crashes]
     for row in [*(row for row in heads.values() if not row.crashes), *suspects[:1]]:
         tables.messages.put(row.id, row._replace(crashes=row.crashes + 1))
+
+
+def count_job_crashes(tables: Tables, executor: int | None) -> None:
+    """Ends the start records of an executor (None: of all) with a crash for each job that is still at its attempt."""
+    crashed: set[int] = set()
+    for record in _records_of(tables, executor):
+        tables.starts.remove(record.id)
+        for job, number in unpack_attempts(record.attempts):
+            row = tables.jobs.rows.get(job)
+            if row is not None and row.attempt == number - 1 and job not in crashed:
+                crashed.add(job)
+                tables.jobs.put(job, row._replace(crashes=row.crashes + 1, last_error=CRASHED))
+
+
+def end_starts(tables: Tables, executor: int) -> None:
+    """Takes the start records of an executor away that left in order."""
+    for record in _records_of(tables, executor):
+        tables.starts.remove(record.id)
+
+
+def _records_of(tables: Tables, executor: int | None) -> list[StartRecord]:
+    return [record for record in tables.starts.rows.values() if executor in (None, record.executor)]
 
 
 def remove_message(tables: Tables, message_id: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from holdfast.errors import PersistenceError
+from holdfast.model.job import CRASHED
 
 from .connection import Connection, PostgresOptions, Record
 from .pool import Pool
@@ -45,16 +46,24 @@ class Endings:
         return int(rows[0][0]) if rows else None
 
     async def leave(self, incarnation: int) -> bool:
-        """Ends an incarnation; False where that was done."""
-        return bool(await self._insist("runner_leave", (incarnation,), REAP_PATIENCE_S))
+        """Ends an incarnation in order; False where that was done."""
+
+        async def end_starts(connection: Connection, left: list[Record]) -> None:
+            await connection.execute(self._sql["starts_leave"], incarnation)
+
+        return bool(await self._insist("runner_leave", (incarnation,), REAP_PATIENCE_S, then=end_starts))
 
     async def reap_one(self) -> int | None:
         """Ends one incarnation whose lease has run out, unless another reaper is at it; None where there is none."""
         now_us = self._options.now_us()
 
         async def count_crashes(connection: Connection, reaped: list[Record]) -> None:
-            for _, shards in reaped:
+            if reaped:
+                # However much is stored there: a reap that gives up would never come to an end.
+                await connection.execute("SET LOCAL statement_timeout = 0")
+            for executor, shards in reaped:
                 await connection.execute(self._sql["messages_crashed"], shards, now_us)
+                await connection.execute(self._sql["jobs_crashed"], executor, CRASHED)
 
         rows = await self._insist("runner_reap", (now_us,), REAP_PATIENCE_S, then=count_crashes)
         return int(rows[0][0]) if rows else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from holdfast.errors import FencedOut
 from holdfast.model.cluster import GroupRow, RunnerRow, RunnerState, ShardRow
+from holdfast.model.job import CRASHED
 from holdfast.ports.membership import Registration, Renewal
 from holdfast.storage.rows import group_row, joined, packed_names, runner_row, shard_rows
 
@@ -67,6 +68,8 @@ class SqliteMembership(SqliteMembershipReader):
             ((runner_id,),) = run("runner_id_take")
             if run("runners_reap", (runner_id,)):
                 run("messages_crashed", {"now": now})
+            run("jobs_crashed", {"error": CRASHED})
+            run("starts_clear")
             lease = (RunnerState.ACTIVE, RunnerState.ACTIVE, now, now + lease_ttl_us)
             run("runner_insert", (runner_id, *said, *lease))
             return int(runner_id)
@@ -108,5 +111,6 @@ class SqliteMembership(SqliteMembershipReader):
         def leave(run: Run) -> None:
             run("runner_leave", (runner_id,))
             run("shards_leave", (runner_id,))
+            run("starts_leave", (runner_id,))
 
         await self._session.write(leave)

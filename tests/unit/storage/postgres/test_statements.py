@@ -24,6 +24,7 @@ ONLY_SQLITE = {
     "runner_id_take",  # an identity column counts incarnations
     "runners_reap",  # whoever registers holds the lock on the file: here each lease runs out by itself
     "shards_leave",  # a foreign key ends the ownership
+    "starts_clear",  # other executors live
 }
 ONLY_POSTGRES = {
     "fence_mark", "slot_open", "slot_end", "slot_outcome", "session_pid", "session_evict", "runner_reap",

@@ -58,6 +58,21 @@ UPDATE holdfast_message SET crashes = holdfast_message.crashes + 1 FROM head
 WHERE holdfast_message.id = head.id
     AND (head.crashes = 0 OR head.id = (SELECT min(id) FROM head WHERE crashes > 0));
 
+-- jobs_crashed: ends the start records of an executor with a crash for each job that is still at its attempt.
+WITH record AS (DELETE FROM holdfast_start WHERE executor = $1 RETURNING attempts),
+attempt AS MATERIALIZED (
+    SELECT DISTINCT (pair ->> 0)::bigint AS job, (pair ->> 1)::integer AS number
+    FROM record, jsonb_array_elements(convert_from(record.attempts, 'UTF8')::jsonb) AS pair
+),
+suspect AS MATERIALIZED (
+    SELECT id FROM holdfast_job JOIN attempt ON id = attempt.job AND holdfast_job.attempt = attempt.number - 1
+    ORDER BY id FOR UPDATE OF holdfast_job
+)
+UPDATE holdfast_job SET crashes = crashes + 1, last_error = $2 FROM suspect WHERE holdfast_job.id = suspect.id;
+
+-- starts_leave: takes the start records of an executor away that leaves in order.
+DELETE FROM holdfast_start WHERE executor = $1;
+
 -- slot_open: makes the fence row of a new session.
 INSERT INTO holdfast_fence (runner_id) VALUES ($1) RETURNING slot;
 

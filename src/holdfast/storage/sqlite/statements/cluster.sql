@@ -16,6 +16,19 @@ WITH head (id, crashes) AS (
 UPDATE holdfast_message SET crashes = crashes + 1
 WHERE id IN (SELECT id FROM head WHERE crashes = 0) OR id = (SELECT min(id) FROM head WHERE crashes > 0);
 
+-- jobs_crashed: counts a crash for the jobs that are at an attempt which stands in a start record.
+UPDATE holdfast_job SET crashes = crashes + 1, last_error = :error
+WHERE (id, attempt + 1) IN (
+    SELECT json_extract(pair.value, '$[0]'), json_extract(pair.value, '$[1]')
+    FROM holdfast_start, json_each(CAST(holdfast_start.attempts AS TEXT)) AS pair
+);
+
+-- starts_clear: takes all start records away: whoever registers here is the only executor there is.
+DELETE FROM holdfast_start;
+
+-- starts_leave: takes the start records of an executor away that leaves in order.
+DELETE FROM holdfast_start WHERE executor = ?;
+
 -- runner_insert: makes an incarnation.
 INSERT INTO holdfast_runner (
     runner_id, address, version, types, groups, weight, state, wanted, started_at, expires_at

@@ -35,11 +35,16 @@ def unguard(path: str) -> None:
         del _open_files[real]
 
 
+def is_guarded(path: str) -> bool:
+    """Whether this process has the file open as a store."""
+    return os.path.realpath(path) in _open_files
+
+
 def _refuse(event: str, args: tuple[object, ...]) -> None:
     if event != "sqlite3.connect" or not _open_files:
         return
     path = _file_of(args[0])
-    if path is not None and os.path.realpath(path) in _open_files:
+    if path is not None and is_guarded(path):
         raise UsageError(
             f"{path} is open as a Holdfast store in this process, and a second SQLite library would break its locks; "
             "use self.transaction() or job_context().transaction(), or another process"

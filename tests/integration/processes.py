@@ -16,8 +16,9 @@ PATIENCE_S = 30.0
 class RunnerProcess:
     """Started, killed and started again as often as a test likes, on one file."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, module: str) -> None:
         self._url = url
+        self._module = module
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -28,7 +29,7 @@ class RunnerProcess:
     def begin(self) -> None:
         """Returns at once."""
         assert self._process is None, "it runs already"
-        command = [sys.executable, "-m", "tests.integration.shop", self._url]
+        command = [sys.executable, "-m", self._module, self._url]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
     def serving(self) -> None:
@@ -66,9 +67,9 @@ class RunnerProcess:
 
 
 @contextlib.contextmanager
-def runner_process(url: str) -> Iterator[RunnerProcess]:
+def runner_process(url: str, module: str = "tests.integration.shop") -> Iterator[RunnerProcess]:
     """Not started yet; killed at the end, if it still runs."""
-    process = RunnerProcess(url)
+    process = RunnerProcess(url, module)
     try:
         yield process
     finally:

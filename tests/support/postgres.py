@@ -35,7 +35,8 @@ _EMPTYING = """
 DELETE FROM holdfast_runner; DELETE FROM holdfast_shard; DELETE FROM holdfast_shard_group; DELETE FROM holdfast_inbox;
 DELETE FROM holdfast_state; DELETE FROM holdfast_message; DELETE FROM holdfast_done; DELETE FROM holdfast_dead_message;
 DELETE FROM holdfast_job; DELETE FROM holdfast_job_archive; DELETE FROM holdfast_start; DELETE FROM holdfast_tally;
-UPDATE holdfast_counter SET next = 1; ALTER SEQUENCE holdfast_runner_runner_id_seq RESTART
+UPDATE holdfast_counter SET next = 1; ALTER SEQUENCE holdfast_id RESTART;
+ALTER SEQUENCE holdfast_runner_runner_id_seq RESTART
 """
 
 

@@ -1,7 +1,7 @@
 """The door: how calls, sends and streams leave a ref, whoever carries them out.
 
 On a runner the entity manager is the door, in a client the connection to one. A ref outlives both: it holds the App's
-`Link`, which points at the door of the node that is open now.
+`Link`, which points at the door of the node that is open now. A send with `.opts(tx=...)` leaves by the side door.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from holdfast.errors import NotStarted
+from holdfast.errors import NotStarted, UsageError
 from holdfast.model.address import Address
 from holdfast.model.ids import MessageId
 
@@ -80,6 +80,26 @@ class Door(Protocol):
         ...
 
 
+class SideDoor(Protocol):
+    """How a durable send leaves through the caller's own connection, `options.tx`, with or without an open node."""
+
+    def send(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Coroutine[Any, Any, Receipt[Any]]:
+        """The message is there if and when the connection's transaction commits.
+
+        Raises UsageError for what is no connection, StoreUnavailable for one to a database without the store, and
+        the driver's own errors.
+        """
+        ...
+
+    def send_blocking(
+        self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
+    ) -> Receipt[Any]:
+        """The same in the thread that calls, for a driver that blocks."""
+        ...
+
+
 class ClosedDoor:
     """The door while no node is open: everything raises NotStarted, at the call."""
 
@@ -113,12 +133,20 @@ RunBlocking = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
 class Link:
     """Where an App's refs find the door of its node, and how its blocking twins run."""
 
-    __slots__ = ("_closed", "door", "run_blocking")
+    __slots__ = ("_closed", "_side_door", "door", "run_blocking")
 
-    def __init__(self, app: str, run_blocking: RunBlocking) -> None:
+    def __init__(self, app: str, run_blocking: RunBlocking, side_door: SideDoor | None = None) -> None:
         self._closed = ClosedDoor(app)
         self.door: Door = self._closed
         self.run_blocking = run_blocking
+        self._side_door = side_door
+
+    @property
+    def side_door(self) -> SideDoor:
+        """Raises UsageError where there is none."""
+        if self._side_door is None:
+            raise UsageError("`tx=` needs an App")
+        return self._side_door
 
     def open(self, door: Door) -> None:
         self.door = door

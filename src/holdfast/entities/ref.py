@@ -36,6 +36,10 @@ class _Target:
         known = {name: value for name, value in changes.items() if value is not None}
         return self._link, self._address, self._handler, dataclasses.replace(self._options, **known)
 
+    def _refuse_transaction(self) -> None:
+        if self._options.tx is not None:
+            raise UsageError("with `tx=` a message leaves when you commit, so no reply can be awaited: use `send`")
+
 
 class SyncCall(_Target, Generic[P, R]):
     """The blocking twin of a call."""
@@ -56,12 +60,15 @@ class SyncDurable(SyncCall[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Raises BlockingCallOnLoop on a thread that runs an event loop."""
+        self._refuse_transaction()
         return self._link.run_blocking(  # type: ignore[no-any-return]
             lambda: self._link.door.call_durable(self._address, self._handler, args, kwargs, self._options)
         )
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> Receipt[R]:
-        """Raises BlockingCallOnLoop on a thread that runs an event loop."""
+        """Without `tx` BlockingCallOnLoop is raised on a thread that runs an event loop."""
+        if self._options.tx is not None:
+            return self._link.side_door.send_blocking(self._address, self._handler, args, kwargs, self._options)
         return self._link.run_blocking(  # type: ignore[no-any-return]
             lambda: self._link.door.send(self._address, self._handler, args, kwargs, self._options)
         )
@@ -90,10 +97,16 @@ class DurableBound(_Target, Generic[P, R]):
     __slots__ = ()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        self._refuse_transaction()
         return self._link.door.call_durable(self._address, self._handler, args, kwargs, self._options)
 
     def send(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Receipt[R]]:
-        """Returns once the message is on disk; inside a handler it commits with the handler."""
+        """Returns once the message is on disk; inside a handler it commits with the handler.
+
+        With `.opts(tx=...)` it is on disk once that connection's transaction is committed.
+        """
+        if self._options.tx is not None:
+            return self._link.side_door.send(self._address, self._handler, args, kwargs, self._options)
         return self._link.door.send(self._address, self._handler, args, kwargs, self._options)
 
     def opts(
@@ -111,8 +124,9 @@ class DurableBound(_Target, Generic[P, R]):
         """The same message with options.
 
         `timeout`, `delay`, `every`: seconds. `at`: an aware datetime. `key`: idempotency key. `name` and `every` make
-        it a timer. `detached`: inside a handler, do not join its transaction. Raises UsageError for what excludes
-        each other.
+        it a timer. `detached`: inside a handler, do not join its transaction. `tx`: the caller's own connection to the
+        store's database, through whose transaction `send` leaves the message. Raises UsageError for what excludes each
+        other.
         """
         if delay is not None and at is not None:
             raise UsageError("give `delay` or `at`, not both")

@@ -17,7 +17,7 @@ from holdfast.model.ids import micros
 from holdfast.model.job import PRIORITIES, PRIORITY_RANK, Priority
 
 from .call import JobCall, SubmitRules, checked_name, due_at_us
-from .door import BlockingDoor, JobDoor
+from .door import BlockingDoor, JobDoor, SideDoor
 from .handle import JobHandle
 from .job_type import Executor, JobOptions, JobType, Lane
 
@@ -34,6 +34,10 @@ def _no_blocking_door(_make: Callable[[], Coroutine[Any, Any, T]], /) -> T:
     raise NotStarted("this job belongs to no App or Module yet, so there is nothing that could run a blocking call")
 
 
+def _no_side_door() -> SideDoor:
+    raise NotStarted("this job belongs to no App yet, so nothing is known of the store that `tx=` is to write to")
+
+
 class SyncJob(Generic[P, R]):
     """The blocking twin of a job."""
 
@@ -44,8 +48,10 @@ class SyncJob(Generic[P, R]):
         self._rules = rules
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
-        """Raises BlockingCallOnLoop on a thread that runs an event loop, else as the awaited submit."""
+        """As the awaited submit; without `tx` BlockingCallOnLoop is raised on a thread that runs an event loop."""
         call = self._job.encoded(self._rules, args, kwargs)
+        if self._rules.tx is not None:
+            return self._job.side_door().submit_blocking(call)
         return self._job.run_blocking(lambda: self._job.door().submit(call))
 
 
@@ -61,9 +67,11 @@ class BoundJob(Generic[P, R]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, JobHandle[R]]:
         """Returns once the job is on disk; inside a handler it commits with the handler.
 
-        Raises MalformedMessage for wrong arguments, JobInvalid, JobKeyConflict and PersistenceError.
+        With `tx` it is on disk once that connection's transaction is committed. Raises MalformedMessage for wrong
+        arguments, JobInvalid, JobKeyConflict and PersistenceError.
         """
-        return self.job.door().submit(self.job.encoded(self._rules, args, kwargs))
+        call = self.job.encoded(self._rules, args, kwargs)
+        return self.job.door().submit(call) if self._rules.tx is None else self.job.side_door().submit(call)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> JobCall[R]:
         """A submit for `submit_many`. Raises MalformedMessage for wrong arguments."""
@@ -80,6 +88,7 @@ class Job(Generic[P, R]):
     def __init__(self, declared: JobType) -> None:
         self.declared = declared
         self.door: Callable[[], JobDoor] = _no_door
+        self.side_door: Callable[[], SideDoor] = _no_side_door
         self.run_blocking: BlockingDoor = _no_blocking_door
         self.__name__ = declared.name
         self.__doc__ = declared.function.__doc__
@@ -122,7 +131,8 @@ class Job(Generic[P, R]):
         """The same job with options.
 
         `delay`: seconds. `at`: an aware datetime. `key`: idempotency key, unique per job type and `group`.
-        `detached`: inside a handler, do not join its transaction. Raises JobInvalid for what can't be.
+        `detached`: inside a handler, do not join its transaction. `tx`: the caller's own connection to the store's
+        database, through whose transaction the job is submitted. Raises JobInvalid for what can't be.
         """
         if delay is not None and (at is not None or not delay >= 0):
             raise JobInvalid(f"give `at`, or a `delay` of at least 0 seconds, not delay={delay!r} and at={at!r}")

@@ -135,6 +135,22 @@ class JobDoor(Protocol):
         ...
 
 
+class SideDoor(Protocol):
+    """How a submit leaves through the caller's own connection, `call.rules.tx`, with or without an open node."""
+
+    def submit(self, call: JobCall[R], /) -> Coroutine[Any, Any, JobHandle[R]]:
+        """The job is there if and when the connection's transaction commits.
+
+        Raises UsageError for what is no connection, StoreUnavailable for one to a database without the store,
+        JobInvalid, and the driver's own errors.
+        """
+        ...
+
+    def submit_blocking(self, call: JobCall[R], /) -> JobHandle[R]:
+        """The same in the thread that calls, for a driver that blocks."""
+        ...
+
+
 class BlockingDoor(Protocol):
     """Runs a coroutine for a thread that has no event loop."""
 

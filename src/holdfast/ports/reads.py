@@ -100,6 +100,10 @@ class InboxReader(Protocol):
         """The oldest inbox rows. Never filtered by a high-water mark: ids commit out of order."""
         ...
 
+    async def holds(self, number: int) -> bool:
+        """Whether what was left under this id is there: committed by whoever left it, and not yet taken."""
+        ...
+
 
 class InboxWriter(Protocol):
     async def leave(self, rows: Sequence[tuple[int, int, InboxKind, bytes]]) -> None:

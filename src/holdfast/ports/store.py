@@ -40,6 +40,9 @@ class ClientStore(Protocol):
     def inbox(self) -> InboxWriter: ...
 
     @property
+    def inbox_reader(self) -> InboxReader: ...
+
+    @property
     def ledger(self) -> LedgerReader: ...
 
     @property
@@ -70,9 +73,6 @@ class RunnerStore(ClientStore, Protocol):
 
     @property
     def journal(self) -> Journal: ...
-
-    @property
-    def inbox_reader(self) -> InboxReader: ...
 
     @property
     def membership(self) -> Membership: ...

@@ -25,6 +25,7 @@ from .declarations import Declarations, Module
 from .node import Node
 from .opening import open_client, open_runner
 from .ops import ServePages, ops_pages
+from .outside import SideDoor
 from .services import ClusterService, JobService
 
 E = TypeVar("E", bound=Entity[Any])
@@ -54,12 +55,13 @@ class App(Declarations):
         self.settings = settings or Settings()
         self.metrics = metrics or MetricsService()
         self.cluster = ClusterService(self._running, self._declared)
-        self.jobs = JobService(self._job_door)
+        self._side_door = SideDoor(node=self._running, group_of=self._shard_group, settings=self.settings)
+        self.jobs = JobService(self._job_door, self._side_door)
         self._store = store
         self._blocking = Blocking(
             loop_in_use=lambda: None if self._node is None else self._node.loop, client=self.client
         )
-        self._link = Link(name, self._blocking.run)
+        self._link = Link(name, self._blocking.run, self._side_door)
         self._node: Node | None = None
         for module in modules:
             self.include(module)
@@ -167,7 +169,11 @@ class App(Declarations):
             raise ConfigurationError(f"{getattr(entity, '__name__', entity)} is not declared on App {self.name!r}")
         return declared
 
+    def _shard_group(self, type_name: str) -> str:
+        return "default"
+
     def _add_job(self, job: Job[..., Any]) -> None:
         super()._add_job(job)
         job.door = self._job_door
         job.run_blocking = self._blocking.run
+        job.side_door = lambda: self._side_door

@@ -110,6 +110,9 @@ class Client:
     async def message_result(self, message_id: int, timeout: float | None) -> Any:
         return await self._elsewhere.message_result(message_id, timeout)
 
+    async def in_inbox(self, number: int) -> bool:
+        return await self._store.inbox_reader.holds(number)
+
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
         return await self._elsewhere.dead_messages(entity_type=entity_type, limit=limit, after=after)
 

@@ -47,6 +47,10 @@ class Node(Protocol):
         """The outcome of a durable message. Raises SendTimeout, and NotFound-like errors for an unknown id."""
         ...
 
+    async def in_inbox(self, number: int) -> bool:
+        """Whether a message or job of this id was left in the inbox and waits there for its owner."""
+        ...
+
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
         """Dead letters of messages by ascending id above `after`."""
         ...

@@ -156,6 +156,9 @@ class Runner:
     async def message_result(self, message_id: int, timeout: float | None) -> Any:
         return await self._engine.door.result(message_id, timeout)
 
+    async def in_inbox(self, number: int) -> bool:
+        return await self._store.inbox_reader.holds(number)
+
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
         return await self._engine.letters.page(entity_type=entity_type, limit=limit, after=after)
 

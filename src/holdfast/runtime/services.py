@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
 from holdfast.entities.definition import DurableMessage, Message
@@ -10,6 +10,7 @@ from holdfast.entities.door import DEFAULTS, Receipt
 from holdfast.entities.entity import Entity
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.letters import DeadMessage
+from holdfast.errors import MessageNotFound, SendTimeout, UsageError
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.definition import BoundJob, Job
 from holdfast.jobs.door import CancelOutcome, DeadLetter, JobDoor, JobStatus
@@ -21,6 +22,7 @@ from holdfast.model.health import Health
 from holdfast.model.ids import JobId, MessageId
 
 from .node import Node
+from .outside import SideDoor, once_taken
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,9 +57,18 @@ class ClusterService:
         return await self._node().broadcast(declared, declared.handlers[message.name], args, kwargs)
 
     async def result(self, receipt: Receipt[R], /, *, timeout: float | None = None) -> R:
-        """The outcome of a durable send. Raises the declared error, MessageDead, or SendTimeout."""
-        outcome: R = await self._node().message_result(receipt.message_id, timeout)
-        return outcome
+        """The outcome of a durable send. Raises the declared error, MessageDead, or SendTimeout.
+
+        MessageNotFound is raised for one through `tx=` whose transaction has not committed.
+        """
+        node, number = self._node(), receipt.message_id
+
+        def ask(left_s: float | None) -> Awaitable[R]:
+            return node.message_result(number, left_s)
+
+        if receipt.duplicate is not None:
+            return await ask(timeout)
+        return await once_taken(ask, number, node=node, missing=MessageNotFound, late=SendTimeout, timeout_s=timeout)
 
     async def dead_letters(
         self, *, entity_type: str | None = None, limit: int = 100, after: MessageId | None = None
@@ -96,16 +107,26 @@ class ClusterService:
 class JobService:
     """Requests about jobs, by handle or id."""
 
-    def __init__(self, door: Callable[[], JobDoor]) -> None:
+    def __init__(self, door: Callable[[], JobDoor], side_door: SideDoor) -> None:
         self._door = door
+        self._side_door = side_door
 
     async def submit(self, job: Job[P, R] | BoundJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """The same as `job.submit(...)`."""
         return await job.submit(*args, **kwargs)
 
     async def submit_many(self, calls: Iterable[JobCall[R]], /) -> Sequence[JobHandle[R]]:
-        """Submits what `job.call(...)` made, in bounded chunks that each commit as a whole."""
-        return await self._door().submit_many(list(calls))
+        """Submits what `job.call(...)` made, in bounded chunks that each commit as a whole.
+
+        Calls with `tx=` go through that connection; all have to, or none. Raises UsageError otherwise.
+        """
+        listed = list(calls)
+        through = [call for call in listed if call.rules.tx is not None]
+        if not through:
+            return await self._door().submit_many(listed)
+        if len(through) < len(listed):
+            raise UsageError("some of these calls have `tx=` and some have not: submit them apart")
+        return [await self._side_door.submit(call) for call in listed]
 
     async def status(self, job: JobHandle[Any] | JobId, /) -> JobStatus:
         """Raises JobNotFound."""

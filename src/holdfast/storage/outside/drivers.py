@@ -21,7 +21,7 @@ class Blocking:
     """Implements `ports.outside.BlockingConnection`."""
 
     def __init__(self, dialect: Dialect, run: Run) -> None:
-        self._dialect = dialect
+        self._dialect: Dialect = dialect
         self._run = run
 
     def leave(self, letter: Letter, known: KnownGroups) -> int:
@@ -32,7 +32,7 @@ class Awaited:
     """Implements `ports.outside.AwaitedConnection`."""
 
     def __init__(self, dialect: Dialect, run: AwaitedRun) -> None:
-        self._dialect = dialect
+        self._dialect: Dialect = dialect
         self._run = run
 
     async def leave(self, letter: Letter, known: KnownGroups) -> int:
@@ -108,7 +108,7 @@ def django(connection: Any, dialect: Dialect) -> Blocking:
     def run(sql: str, values: tuple[object, ...]) -> Rows:
         with connection.cursor() as cursor:
             cursor.execute(as_percent(sql), values)
-            return cursor.fetchall() if cursor.description else ()  # type: ignore[no-any-return]
+            return cursor.fetchall() if cursor.description else ()
 
     return Blocking(dialect, run)
 

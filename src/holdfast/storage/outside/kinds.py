@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from holdfast.errors import UsageError
@@ -42,14 +43,12 @@ def outside(connection: object) -> Outside:
 
 def _django_alias(alias: str) -> Outside:
     try:
-        from django.db import connections
-        from django.utils.connection import ConnectionDoesNotExist
+        connections: Any = import_module("django.db").connections
     except ImportError as error:
         raise UsageError(f"`tx={alias!r}` names a Django database, and Django is not installed") from error
-    try:
-        return _django(connections[alias])
-    except ConnectionDoesNotExist as error:
-        raise UsageError(f"`tx={alias!r}` is no alias in Django's DATABASES") from error
+    if alias not in connections.databases:
+        raise UsageError(f"`tx={alias!r}` is no alias in Django's DATABASES")
+    return _django(connections[alias])
 
 
 def _django(connection: Any) -> Outside:

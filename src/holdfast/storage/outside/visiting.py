@@ -106,7 +106,7 @@ def _groups(sql: Mapping[str, str], wanted: str) -> Steps[Sequence[GroupRow]]:
     groups = [GroupRow(str(name), int(first), int(shards), ()) for name, first, shards in rows]
     if all(group.name != wanted for group in groups):
         raise StoreUnavailable(
-            f"the store does not know the shard group {wanted!r} yet: it is made when the first runner of the App starts"
+            f"the store does not know the shard group {wanted!r} yet: the first runner of the App makes it"
         )
     return groups
 

@@ -21,6 +21,9 @@ _POLL_UNHEARD_S = 0.25
 
 _AWAY: tuple[type[Exception], ...] = (PersistenceError, *DRIVER_ERRORS)
 
+BLOCK = 65_536
+"""Ids in a block of the sequence `holdfast_id`."""
+
 InboxEntry = tuple[int, int, InboxKind, bytes]
 
 
@@ -32,8 +35,8 @@ class PostgresIds:
         self._sql = sql
 
     async def allocate(self, count: int) -> int:
-        assert count > 0, count
-        rows = await self._pool.fetch(self._sql["ids_allocate"], count)
+        assert 0 < count <= BLOCK, count
+        rows = await self._pool.fetch(self._sql["ids_allocate"])
         return int(rows[0][0])
 
 

@@ -21,6 +21,11 @@ CREATE TABLE holdfast_counter (
 ) WITH (fillfactor = 10);
 
 INSERT INTO holdfast_counter (name, next) VALUES ('id', 1);
+
+-- Ids come in blocks. A user's own transaction takes a block here, where nobody waits for its end; whoever keeps ids for
+-- later takes one through the row above, whose commit makes sure that a crash of the server does not give it out again.
+CREATE SEQUENCE holdfast_id INCREMENT 65536;
+
 INSERT INTO holdfast_meta (name, value) VALUES ('cluster_id', replace(gen_random_uuid()::text, '-', ''));
 
 CREATE TABLE holdfast_runner (

@@ -144,8 +144,8 @@ RETURNING shard."group", shard.number, shard.runner_id, shard.epoch;
 -- shards: reads all shards.
 SELECT "group", number, coalesce(runner_id, 0), epoch FROM holdfast_shard ORDER BY number;
 
--- ids_allocate: moves the counter of ids on and returns the first of the block.
-UPDATE holdfast_counter SET next = next + $1::bigint WHERE name = 'id' RETURNING next - $1::bigint;
+-- ids_allocate: takes the next block of ids, for good, and returns its first.
+UPDATE holdfast_counter SET next = nextval('holdfast_id') WHERE name = 'id' RETURNING next;
 
 -- inbox_leave: leaves something for the owners of shards, from a session without a fence, and wakes those who listen.
 WITH stored AS (

@@ -100,3 +100,6 @@ WHERE id IN (
     ) AS here
 )
 ORDER BY id LIMIT $1;
+
+-- inbox_by_id: tells whether an inbox row is there.
+SELECT 1 FROM holdfast_inbox WHERE id = $1;

@@ -9,7 +9,6 @@ SELECT name, first, shards FROM holdfast_shard_group;
 WITH stored AS (
     INSERT INTO holdfast_inbox (id, shard, kind, body, created_at)
     VALUES (CAST($1 AS bigint), CAST($2 AS integer), CAST($3 AS smallint), CAST($4 AS bytea), CAST($5 AS bigint))
-    RETURNING tableoid
 )
-SELECT pg_notify('holdfast_inbox', relnamespace::regnamespace::text)
-FROM pg_class JOIN stored ON pg_class.oid = stored.tableoid;
+SELECT pg_notify('holdfast_inbox', CAST(CAST(relnamespace AS regnamespace) AS text))
+FROM pg_class WHERE oid = CAST('holdfast_inbox' AS regclass);

@@ -69,3 +69,6 @@ ORDER BY id LIMIT :limit;
 SELECT id, shard, kind, body, created_at FROM holdfast_inbox
 WHERE (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
 ORDER BY id LIMIT :limit;
+
+-- inbox_by_id: tells whether an inbox row is there.
+SELECT 1 FROM holdfast_inbox WHERE id = ?;

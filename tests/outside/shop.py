@@ -1,0 +1,49 @@
+"""The application of these tests; on SQLite its runner is a process: `python -m tests.outside.shop URL`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from dataclasses import dataclass, field
+
+from holdfast import App, Entity, message
+
+app = App("shop")
+
+
+@dataclass
+class Notes:
+    lines: list[str] = field(default_factory=list)
+
+
+@app.entity
+class Book(Entity[Notes]):
+    @message(durable=True)
+    async def note(self, line: str) -> int:
+        self.state.lines.append(line)
+        return len(self.state.lines)
+
+    @message(readonly=True)
+    async def lines(self) -> list[str]:
+        return self.state.lines
+
+
+@app.job
+async def double(number: int) -> int:
+    return 2 * number
+
+
+async def serve(url: str) -> None:
+    async with app.runner(store=url):
+        print("serving", flush=True)
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, over.set)
+        await over.wait()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(sys.argv[1]))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
-from holdfast.errors import RunnerUnavailable, SendTimeout, UsageError
+from holdfast.errors import RunnerUnavailable, SendTimeout
 from holdfast.kit.hashing import payload_hash
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
@@ -170,8 +170,6 @@ class LocalDoor:
 
     async def row(self, address: Address, handler: Handler, payload: bytes, options: SendOptions) -> MessageRow:
         """A durable message as it will be stored."""
-        if options.tx is not None:
-            raise UsageError("`tx=` writes through a PostgreSQL connection; this store is embedded")
         now = self._clock.now_us()
         message_id = self._ids.take_now() or await self._ids.take()
         activation = self._live.get(address)

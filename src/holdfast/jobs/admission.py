@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from holdfast.errors import Conflict, HoldfastError, JobInvalid, JobKeyConflict, PersistenceError, UsageError
+from holdfast.errors import Conflict, HoldfastError, JobInvalid, JobKeyConflict, PersistenceError
 from holdfast.kit.hashing import payload_hash
 from holdfast.model.ids import micros
 from holdfast.model.job import JobRow
@@ -275,8 +275,6 @@ class Admission:
         return known.id
 
     def _check(self, call: JobCall[Any]) -> None:
-        if call.rules.tx is not None:
-            raise UsageError("a running node stores jobs itself; submit with tx= where no runner or client is open")
         if len(call.payload) > self._settings.payload_bytes_max:
             raise JobInvalid(
                 f"the arguments of {call.job_type} take {len(call.payload)} bytes, more than the "

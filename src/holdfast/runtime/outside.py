@@ -20,6 +20,7 @@ from holdfast.jobs.call import JobCall
 from holdfast.jobs.door import FinishedJob
 from holdfast.jobs.handle import JobHandle
 from holdfast.model.address import Address
+from holdfast.model.envelope import ONE_WAY
 from holdfast.model.ids import JobId, MessageId
 from holdfast.model.inbox import InboxKind, encode_entry
 from holdfast.model.placement import Placement
@@ -29,7 +30,8 @@ from holdfast.storage.outside.drivers import Awaited, Blocking
 from holdfast.storage.outside.kinds import outside
 
 from .node import Node
-from .rows import job_row, message_row, timing_of
+from .remote.door import durable_call
+from .remote.rows import job_row, message_row
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -96,22 +98,17 @@ class SideDoor:
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Letter:
         """Raises MalformedMessage for wrong arguments."""
-        payload = handler.signature.encode(args, kwargs)
-        if len(payload) > (most := self._settings.entities.payload_bytes_max):
+        call = durable_call(address, handler, args, kwargs, options, 0.0, ONE_WAY)
+        if len(call.payload) > (most := self._settings.entities.payload_bytes_max):
             raise MalformedMessage(
-                f"the arguments of {handler.signature.name} take {len(payload)} bytes, at most {most}"
+                f"the arguments of {handler.signature.name} take {len(call.payload)} bytes, and may take {most}"
             )
-        key = options.key if options.key is not None else handler.dedupe_key(payload)
-        timing = timing_of(options)
         group = self._group_of(address.entity_type)
 
         def compose(visit: Visit) -> tuple[int, InboxKind, bytes]:
             shard = Placement.of(visit.groups, {address.entity_type: group}).of_entity(*address)
-            number, now_us = visit.number, visit.now_us
-            row = message_row(
-                address, handler.name, payload, number=number, shard=shard, key=key, timing=timing, now_us=now_us
-            )
-            return shard, *encode_entry(row)
+            call.message_id = visit.number
+            return shard, *encode_entry(message_row(call, shard, visit.now_us))
 
         return Letter(group, compose)
 
@@ -124,9 +121,7 @@ class SideDoor:
         def compose(visit: Visit) -> tuple[int, InboxKind, bytes]:
             placement = Placement.of(visit.groups, {call.job_type: group})
             shard = placement.of_job(visit.number, call.job_type, rules.key, rules.group)
-            settings = self._settings.jobs
-            row = job_row(call, number=visit.number, shard=shard, now_us=visit.now_us, settings=settings)
-            return shard, *encode_entry(row)
+            return shard, *encode_entry(job_row(call, visit.number, shard, visit.now_us, self._settings.jobs))
 
         return Letter(group, compose)
 

@@ -17,7 +17,6 @@ from holdfast.errors import (
     MessageDead,
     RunnerUnavailable,
     SendTimeout,
-    UsageError,
 )
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.metrics import MetricsService
@@ -116,7 +115,7 @@ class RemoteDoor:
         started, meter = perf_counter(), self._meters[address.entity_type]
         try:
             timeout_s = options.timeout or self._call_timeout
-            call = _durable(address, handler, args, kwargs, options, timeout_s, 0)
+            call = durable_call(address, handler, args, kwargs, options, timeout_s, 0)
             caller = current_turn.get()
             if caller is not None:
                 timeout_s = _chained(call, caller, address, timeout_s)
@@ -141,7 +140,7 @@ class RemoteDoor:
         started, meter = perf_counter(), self._meters[address.entity_type]
         try:
             timeout_s = options.timeout or self._call_timeout
-            call = _durable(address, handler, args, kwargs, options, timeout_s, ONE_WAY)
+            call = durable_call(address, handler, args, kwargs, options, timeout_s, ONE_WAY)
             reply = await self._lines.deliver(address, call, timeout_s)
             receipt = _receipt(call, reply)
         except BaseException as error:
@@ -291,7 +290,7 @@ def _chained(call: Call, caller: Turn, address: Address, timeout_s: float) -> fl
     return timeout_s
 
 
-def _durable(
+def durable_call(
     address: Address,
     handler: Handler,
     args: tuple[Any, ...],
@@ -300,8 +299,7 @@ def _durable(
     timeout_s: float,
     flags: int,
 ) -> Call:
-    if options.tx is not None:
-        raise UsageError("`tx=` writes through a PostgreSQL connection; this store is embedded")
+    """A durable message on its way; its id is chosen when it leaves."""
     payload = handler.signature.encode(args, kwargs)
     key = options.key if options.key is not None else handler.dedupe_key(payload)
     entity_type, entity_id = address

@@ -20,7 +20,6 @@ from holdfast.errors import (
     RpcClientError,
     RunnerUnavailable,
     SendTimeout,
-    UsageError,
 )
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
@@ -246,8 +245,6 @@ class RemoteJobs:
         await asyncio.gather(*(self._leavings.leave(row.id, row.shard, row) for row in rows))
 
     def _check(self, call: JobCall[Any]) -> None:
-        if call.rules.tx is not None:
-            raise UsageError("`tx=` writes through a PostgreSQL connection; this store is embedded")
         if len(call.payload) > self._settings.payload_bytes_max:
             raise JobInvalid(
                 f"the arguments of {call.job_type} take {len(call.payload)} bytes, more than the "

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from holdfast.errors import ConfigurationError
 from holdfast.model.ids import SECOND_US
-from holdfast.runtime.config import chosen_store
+from holdfast.runtime.config import chosen_store, direct_store
 from holdfast.storage import migrations
 from holdfast.storage.urls import masked
 
@@ -23,9 +23,15 @@ def store_named(store: str | None) -> str:
     return url
 
 
+def schema_named(store: str | None) -> str:
+    """The URL to look at the schema with, which is the one past a pooler where there is one."""
+    url = store_named(store)
+    return direct_store() or url if store is None else url
+
+
 def migrate_store(store: str | None) -> Exit:
     """Raises StoreUnavailable while a runner holds the store, and SchemaMismatch for a newer or altered schema."""
-    url = store_named(store)
+    url = schema_named(store)
     done = asyncio.run(migrations.apply(url))
     for step in done:
         print(f"applied {step.name}")
@@ -35,7 +41,7 @@ def migrate_store(store: str | None) -> Exit:
 
 def show_migrations(store: str | None, *, as_json: bool) -> Exit:
     """FAILED where migrations are missing, so that a script can ask."""
-    url = store_named(store)
+    url = schema_named(store)
     found = asyncio.run(migrations.status(url))
     if as_json:
         applied = [{"name": one.name, "applied_at": one.applied_at / SECOND_US} for one in found.applied]
@@ -54,5 +60,5 @@ def show_migrations(store: str | None, *, as_json: bool) -> Exit:
 
 def print_sql(store: str | None) -> Exit:
     """To standard output, for another tool or for reading."""
-    print(migrations.sql(asyncio.run(migrations.pending(store_named(store)))), end="")
+    print(migrations.sql(asyncio.run(migrations.pending(schema_named(store)))), end="")
     return Exit.OK

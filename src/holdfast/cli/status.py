@@ -14,6 +14,7 @@ from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.ids import SECOND_US
 from holdfast.model.job import PRIORITIES
 from holdfast.model.ledger import Ledger
+from holdfast.runtime.config import direct_store, store_is_pooled
 from holdfast.storage import migrations
 from holdfast.storage.open import open_client_store
 from holdfast.storage.urls import masked
@@ -47,7 +48,7 @@ class StoreStatus:
 
 def show_status(store: str | None, *, as_json: bool) -> Exit:
     """Raises StoreUnavailable for a store that is not there, and SchemaMismatch."""
-    found = asyncio.run(look(store_named(store)))
+    found = asyncio.run(look(store_named(store), direct_url=direct_store() if store is None else None))
     if as_json:
         print(json.dumps(as_document(found)))
     else:
@@ -55,11 +56,11 @@ def show_status(store: str | None, *, as_json: bool) -> Exit:
     return Exit.OK
 
 
-async def look(url: str) -> StoreStatus:
+async def look(url: str, *, direct_url: str | None = None) -> StoreStatus:
     """Reads; makes nothing, not even the file."""
-    if not (await migrations.status(url)).applied:
+    if not (await migrations.status(direct_url or url)).applied:
         raise StoreUnavailable(f"{masked(url)} holds no store yet; `holdfast run` or `holdfast db migrate` makes one")
-    store = await open_client_store(url)
+    store = await open_client_store(url, direct_url=direct_url, pooled=store_is_pooled())
     try:
         return StoreStatus(
             store=masked(url),

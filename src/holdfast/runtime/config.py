@@ -16,6 +16,8 @@ from holdfast.errors import ConfigurationError
 from .tls import TlsFiles
 
 STORE_VARIABLE = "HOLDFAST_STORE"
+STORE_DIRECT_VARIABLE = "HOLDFAST_STORE_DIRECT"
+STORE_POOLED_VARIABLE = "HOLDFAST_STORE_POOLED"
 HTTP_VARIABLE = "HOLDFAST_HTTP"
 HTTP_TOKEN_VARIABLE = "HOLDFAST_HTTP_TOKEN"
 """Only the environment: arguments show in process lists, and pyproject.toml is in version control."""
@@ -28,12 +30,19 @@ ANY_PORT_HERE = ("127.0.0.1", 0)
 """Where a runner listens that was not told: for the other processes of this machine."""
 
 
+_YES_OR_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": False}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """What a node needs to know of its surroundings. `store_source` says who chose the store."""
 
     store: str
     store_source: str
+    store_direct: str | None = field(default=None, repr=False)
+    """The same database past a pooler, for what a pooler can't carry: leases and notifications."""
+    store_pooled: bool = False
+    """The store's URL leads to a pooler in transaction mode."""
     http: tuple[str, int] | None = None
     http_token: str | None = field(default=None, repr=False)
     """The bearer token that the operations pages ask for; they listen beyond the loopback only with one."""
@@ -67,6 +76,8 @@ def resolve(
     return NodeConfig(
         store=chosen,
         store_source=source,
+        store_direct=direct_store(),
+        store_pooled=store_is_pooled(),
         http=address(http, HTTP_VARIABLE, "http"),
         http_token=os.environ.get(HTTP_TOKEN_VARIABLE),
         listen=address(listen, LISTEN_VARIABLE, "listen"),
@@ -84,6 +95,24 @@ def chosen_store(store: str | None = None) -> tuple[str, str]:
         (_pyproject(Path.cwd()).get("store"), "pyproject.toml"),
     )
     return absolute(chosen), source
+
+
+def direct_store() -> str | None:
+    """Where PostgreSQL itself is, if the store's URL leads to a pooler."""
+    table = _pyproject(Path.cwd())
+    chosen, _ = _first(
+        (os.environ.get(STORE_DIRECT_VARIABLE), STORE_DIRECT_VARIABLE), (table.get("store_direct"), "pyproject.toml")
+    )
+    return chosen or None
+
+
+def store_is_pooled() -> bool:
+    """Whether the store's URL leads to a pooler in transaction mode. Raises ConfigurationError for no yes or no."""
+    text = os.environ.get(STORE_POOLED_VARIABLE)
+    said: object = _pyproject(Path.cwd()).get("store_pooled", False) if text is None else _YES_OR_NO.get(text.lower())
+    if not isinstance(said, bool):
+        raise ConfigurationError(f"{STORE_POOLED_VARIABLE} is 1 or 0, not {said if text is None else text!r}")
+    return said
 
 
 def host_and_port(text: str) -> tuple[str, int]:

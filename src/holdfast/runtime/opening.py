@@ -41,7 +41,9 @@ async def open_runner(
     clock = clock or SystemClock()
     address = listen_address(config)
     network = network_of(config, settings)
-    store = await open_runner_store(config.store, clock=clock)
+    store = await open_runner_store(
+        config.store, clock=clock, direct_url=config.store_direct, pooled=config.store_pooled
+    )
     front = address and Front(
         network=network,
         address=address,
@@ -83,7 +85,9 @@ async def open_client(
     clock = clock or SystemClock()
     network = network_of(config, settings)
     client = Client(
-        store=await open_client_store(config.store, clock=clock),
+        store=await open_client_store(
+            config.store, clock=clock, direct_url=config.store_direct, pooled=config.store_pooled
+        ),
         network=network,
         entity_types=entity_types,
         settings=settings,

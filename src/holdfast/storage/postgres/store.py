@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from holdfast.errors import ConfigurationError, PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock, SystemClock
@@ -34,6 +34,7 @@ STATEMENTS_PACKAGE = "holdfast.storage.postgres.statements"
 _VERSION_MIN = 150000
 _ENDINGS_MAX = 2
 
+S = TypeVar("S", bound="PostgresRunnerStore | PostgresClientStore")
 Connect = Callable[[], Awaitable[Connection]]
 
 
@@ -151,12 +152,31 @@ def options(
 
 async def open_runner(options: PostgresOptions) -> PostgresRunnerStore:
     """Migrates where needed. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
-    return PostgresRunnerStore(options, await _prepared(options, migrate=True))
+    return await _same_store(PostgresRunnerStore(options, await _prepared(options, migrate=True)))
 
 
 async def open_client(options: PostgresOptions) -> PostgresClientStore:
     """Never migrates. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
-    return PostgresClientStore(options, await _prepared(options, migrate=False))
+    return await _same_store(PostgresClientStore(options, await _prepared(options, migrate=False)))
+
+
+async def _same_store(store: S) -> S:
+    """Makes sure that both URLs lead to one database: a lease kept in another would be worth nothing."""
+    direct_url = store.options.direct_url
+    if direct_url is None:
+        return store
+    try:
+        connection = await open_at_start(store.options)
+        try:
+            ((there,),) = await connection.fetch(store.sql["cluster_id"])
+        finally:
+            await end(connection)
+        if there != await store.cluster_id():
+            raise ConfigurationError(f"{masked(direct_url)} is another store than {store.url}")
+    except BaseException:
+        await store.close()
+        raise
+    return store
 
 
 def _listening(options: PostgresOptions) -> Connect | None:

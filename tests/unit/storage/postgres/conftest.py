@@ -18,11 +18,11 @@ from holdfast.storage.postgres.batch import layers
 from holdfast.storage.postgres.parts import parts_of
 from holdfast.storage.postgres.sessions import WriteSession
 from holdfast.storage.postgres.store import PostgresRunnerStore, open_runner, options
-from tests.support.membership import claim_all, renew
+from tests.support.membership import LEASE_US, claim_all, renew
 from tests.support.postgres import emptied_schema, servers
 
 REGISTRATION = Registration(
-    address="tcp:here", version="1", types=("Cart",), groups=("default",), weight=1.0, lease_ttl_us=6_000_000
+    address="tcp:here", version="1", types=("Cart",), groups=("default",), weight=1.0, lease_ttl_us=LEASE_US
 )
 STATE = StateRow(shard=0, entity_type="Cart", entity_id="c-1", version=1, schema=1, state=b"state")
 
@@ -43,8 +43,9 @@ class ManualClock(Clock):
 class Database:
     """One database: its runners, and an operator's connection."""
 
-    def __init__(self, url: str, admin: Any, stack: AsyncExitStack) -> None:
+    def __init__(self, url: str, server: str, admin: Any, stack: AsyncExitStack) -> None:
         self.url = url
+        self.server = server
         self.admin = admin
         self.clock = ManualClock()
         self._stack = stack
@@ -98,7 +99,7 @@ async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     async with emptied_schema(url(request.param)) as place, AsyncExitStack() as stack:
         admin = await asyncpg.connect(place)
         stack.push_async_callback(admin.close)
-        yield Database(place, admin, stack)
+        yield Database(place, url(request.param), admin, stack)
 
 
 def unit(*rows: Row) -> Unit:

@@ -16,6 +16,9 @@ from .hello import Refusal, RefusalKind
 from .line import Line
 from .unix import SocketFile
 
+CERTIFICATES = "TLS (HOLDFAST_TLS_CERT, HOLDFAST_TLS_KEY)"
+A_TOKEN = "a token (HOLDFAST_CLUSTER_TOKEN)"
+
 
 class Reception:
     """Makes connections for whoever comes, keeps them, and turns away who is too many or too late.
@@ -124,7 +127,8 @@ async def listen_tcp(
     Raises ConfigurationError where it can't be had, or could be reached from elsewhere without TLS and a token.
     """
     if not address.loopback and (tls is None or not token):
-        raise ConfigurationError(f"{address} can be reached from other machines: give it TLS and a token")
+        missing = [what for what, there in ((CERTIFICATES, tls), (A_TOKEN, token)) if not there]
+        raise ConfigurationError(f"{address} can be reached from other machines: give it {' and '.join(missing)}")
     try:
         server = await asyncio.get_running_loop().create_server(
             reception.receive_line,

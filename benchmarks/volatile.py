@@ -1,9 +1,9 @@
-"""How fast is a local volatile request/reply, and what do all its metrics cost?
+"""How fast is a local volatile request/reply?
 
 64 callers in flight over 1,000 entities without stored state, whose handler changes an attribute; arguments and results
 cross the codec, every metric is on. Beside it, in the same run: a bare asyncio mailbox (a task and a queue for each of
-100 entities), the same calls with the metrics' observations replaced by nothing, and one caller alone for the latency.
-Figures are per second of CPU time of this process, so that neighbours on a shared machine count less.
+100 entities), and one caller alone for the latency. Figures are per second of CPU time of this process, so that
+neighbours on a shared machine count less. What the metrics cost is for `metrics_on_messages.py` to say.
 """
 
 from __future__ import annotations
@@ -44,21 +44,16 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.store_dir) as folder:
         async with app.runner(store=f"sqlite:///{folder}/bench.db"):
             calls = [app.ref(Counter, f"c{number}").add for number in range(ENTITIES)]
-            bare, full, silent, latency = [], [], [], []
+            bare, full, latency = [], [], []
             for run in range(options.runs + 1):
-                measured = await bare_mailbox(), await throughput(calls), await without_metrics(calls)
-                alone = await p50_alone_us(calls)
+                measured = await bare_mailbox(), await throughput(calls), await p50_alone_us(calls)
                 if run:
-                    for figures, value in zip((bare, full, silent), measured, strict=True):
+                    for figures, value in zip((bare, full, latency), measured, strict=True):
                         figures.append(value)
-                    latency.append(alone)
     report.add("bare asyncio mailbox", "/s", bare, note="queue + task per entity, 100 entities")
     report.add("entities, all metrics on", "/s", full, must=150_000, aim=200_000)
-    report.add("entities, metrics observe nothing", "/s", silent)
     ratios = [ours / theirs for ours, theirs in zip(full, bare, strict=True)]
     report.add("ratio to the bare mailbox of the same run", "x", ratios)
-    costs = [(1 - on / off) * 100 for on, off in zip(full, silent, strict=True)]
-    report.add("cost of all metrics", "%", costs, must=10, aim=10)
     report.add("p50 with one caller", "us", latency, must=20, aim=20)
     report.show(as_json=options.json)
 
@@ -77,22 +72,6 @@ async def per_cpu_second(caller: Callable[[], Awaitable[None]]) -> float:
     began = time.process_time()
     await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
     return CALLS / (time.process_time() - began)
-
-
-async def without_metrics(calls: list[Callable[[int], Awaitable[int]]]) -> float:
-    """The same calls with every observation of their path replaced by one that does nothing."""
-    handler = app.entity_types[Counter].handlers["add"]
-    hosted = app.ref(Counter, "c0")._link.door._manager.hosted["Counter"]
-    kept = handler.observe, hosted.received.succeeded, hosted.sent.succeeded
-    handler.observe = hosted.received.succeeded = hosted.sent.succeeded = nothing
-    try:
-        return await throughput(calls)
-    finally:
-        handler.observe, hosted.received.succeeded, hosted.sent.succeeded = kept
-
-
-def nothing(_seconds: float) -> None:
-    pass
 
 
 async def p50_alone_us(calls: list[Callable[[int], Awaitable[int]]]) -> float:

@@ -82,10 +82,11 @@ class Admission:
 
         None where something has to be looked up first; then `accept` does it.
         """
-        if row.key is not None or row.every_us or row.id in self._inflight or not self._delivery.caught_up:
+        delivery = self._delivery
+        if row.key is not None or row.every_us or row.id in self._inflight.by_id or not delivery.caught_up:
             return None
         self._manager.refuse_overload(activation)
-        turn = self._delivery.turn(activation, handler, row, stored=False)
+        turn = DurableTurn(activation, handler, row, delivery.rules, stored=False)
         self._let_in(turn, listener, one_way=one_way)
         return turn
 

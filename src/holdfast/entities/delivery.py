@@ -46,7 +46,7 @@ class Delivery:
         self._settings = around.settings
         self._loop = around.loop
         self._inflight = inflight
-        self._rules = DurableRules(around, deliveries=self)
+        self.rules = DurableRules(around, deliveries=self)
         self._tasks = TaskOwner("holdfast-delivery")
         self._parked: set[str] = set()
         self._refilling: set[Address] = set()
@@ -60,7 +60,7 @@ class Delivery:
         self, activation: Activation, handler: Handler, row: MessageRow, *, stored: bool, next_id: int = 0
     ) -> DurableTurn:
         """A message to be handed out; `next_id` is for the next occurrence of a repeating timer."""
-        return DurableTurn(activation, handler, row, self._rules, stored=stored, next_id=next_id)
+        return DurableTurn(activation, handler, row, self.rules, stored=stored, next_id=next_id)
 
     def deliver_stored(self, rows: Iterable[MessageRow]) -> None:
         """Stored messages whose time has come; those in memory already are passed over."""
@@ -174,7 +174,17 @@ class Delivery:
         elif turn.put_off or (turn.ending is Ending.FAILURE and not isinstance(turn.outcome, Exception)):
             self._put_off(turn)
         else:
-            self._finished(turn)
+            self.finished(turn)
+
+    def finished(self, turn: DurableTurn) -> None:
+        self._dismiss(turn)
+        if turn.ending is Ending.FAILURE and isinstance(turn.outcome, Exception):
+            turn.activation.hosted.died("crashes" if turn.row.crashes >= self._settings.crashes_max else "MaxRetries")
+        listeners, turn.listeners = turn.listeners, []
+        for listener in listeners:
+            listener.done(turn.ending, turn.outcome)
+        if turn.next_row is not None:
+            self.deliver_later(turn.next_row)
 
     def not_written(self, turn: DurableTurn, error: BaseException) -> None:
         unsure = isinstance(error, PersistenceError) and error.executed == "unknown"
@@ -312,7 +322,7 @@ class Delivery:
         turn.in_doubt = False
         if done is not None:
             turn.ending, turn.outcome = outcome_of(turn.handler, done)
-            self._finished(turn)
+            self.finished(turn)
         elif stored is None and turn.stored:  # a cancelled timer
             self._dismiss(turn)
         elif stored is None:
@@ -342,16 +352,6 @@ class Delivery:
         turn.abandoned = True
         for listener in turn.listeners:
             listener.refused(error)
-
-    def _finished(self, turn: DurableTurn) -> None:
-        self._dismiss(turn)
-        if turn.ending is Ending.FAILURE and isinstance(turn.outcome, Exception):
-            turn.activation.hosted.died("crashes" if turn.row.crashes >= self._settings.crashes_max else "MaxRetries")
-        listeners, turn.listeners = turn.listeners, []
-        for listener in listeners:
-            listener.done(turn.ending, turn.outcome)
-        if turn.next_row is not None:
-            self.deliver_later(turn.next_row)
 
     def _dismiss(self, turn: DurableTurn) -> None:
         self._inflight.remove(turn)

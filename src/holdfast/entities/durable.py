@@ -67,6 +67,10 @@ class Deliveries(Protocol):
         """The commit of the turn's end is known to have succeeded, or there was nothing to commit."""
         ...
 
+    def finished(self, turn: DurableTurn) -> None:
+        """The same, of a turn that is known to have ended with its outcome."""
+        ...
+
     def not_written(self, turn: DurableTurn, error: BaseException) -> None:
         """The commit of the turn's end surely failed."""
         ...
@@ -270,14 +274,15 @@ class DurableTurn(HandlerTurn):
 
     def settle(self) -> None:
         self.settled = True
-        if self.ending is Ending.VALUE:
-            self.activation.hosted.received.succeeded(perf_counter() - self.started_at)
-        else:
+        if self.ending is not Ending.VALUE:
             self._count()
+            self._rules.deliveries.concluded(self)
+            return
+        self.activation.hosted.received.succeeded(perf_counter() - self.started_at)
         if self.after is not None:
             for act in self.after:
                 act()
-        self._rules.deliveries.concluded(self)
+        self._rules.deliveries.finished(self)
 
     def commit_failed(self, error: BaseException) -> None:
         self.settled = True

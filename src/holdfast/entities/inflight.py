@@ -14,33 +14,33 @@ class Inflight:
     """Every durable message from its admission until its outcome is known."""
 
     def __init__(self) -> None:
-        self._by_id: dict[int, DurableTurn] = {}
+        self.by_id: dict[int, DurableTurn] = {}
         self._by_key: dict[tuple[Address, str, str], DurableTurn] = {}
         self._by_name: dict[tuple[Address, str], DurableTurn] = {}
         self._awaiting: dict[int, list[Listener]] = {}
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self.by_id)
 
     def __iter__(self) -> Iterator[DurableTurn]:
-        return iter(list(self._by_id.values()))
+        return iter(list(self.by_id.values()))
 
     def __contains__(self, message_id: int) -> bool:
-        return message_id in self._by_id
+        return message_id in self.by_id
 
     def get(self, message_id: int) -> DurableTurn | None:
-        return self._by_id.get(message_id)
+        return self.by_id.get(message_id)
 
     def like(self, row: MessageRow) -> DurableTurn | None:
         """The message of the same id, or else of the same key."""
-        turn = self._by_id.get(row.id)
+        turn = self.by_id.get(row.id)
         if turn is None and row.key is not None:
             turn = self._by_key.get((row.address, row.method, row.key))
         return turn
 
     def add(self, turn: DurableTurn) -> None:
         row = turn.row
-        self._by_id[row.id] = turn
+        self.by_id[row.id] = turn
         if row.key is not None:
             self._by_key[row.address, row.method, row.key] = turn
         if row.name is not None and turn.stored:
@@ -50,8 +50,8 @@ class Inflight:
 
     def remove(self, turn: DurableTurn) -> None:
         row = turn.row
-        if self._by_id.get(row.id) is turn:
-            del self._by_id[row.id]
+        if self.by_id.get(row.id) is turn:
+            del self.by_id[row.id]
         if row.key is not None and self._by_key.get((row.address, row.method, row.key)) is turn:
             del self._by_key[row.address, row.method, row.key]
         if row.name is not None and self._by_name.get((row.address, row.name)) is turn:
@@ -75,7 +75,7 @@ class Inflight:
 
     def forget(self, message_id: int, listener: Listener) -> None:
         """Nobody waits behind this listener any more."""
-        turn = self._by_id.get(message_id)
+        turn = self.by_id.get(message_id)
         if turn is not None:
             turn.forget(listener)
         waiting = self._awaiting.get(message_id)

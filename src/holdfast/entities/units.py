@@ -79,7 +79,7 @@ class EntityUnit(CommitItem):
         activation = self._activation
         activation.open, activation.flying = None, self
         if self._encoded is not None:
-            self.add(state_row(activation, self._encoded), len(self._encoded))
+            self.rows.append(state_row(activation, self._encoded))
 
     def committed(self) -> None:
         if not self.turns:
@@ -165,7 +165,10 @@ class Committer:
             unit = EntityUnit(activation, self._freed, self._unit_messages_max)
             activation.open = unit
             unit.join(turn)
-            self._add(unit)
+            try:
+                self._group.add(unit)
+            except Closed as closed:
+                _refuse(unit, closed)
         else:
             unit.join(turn)
 
@@ -196,7 +199,10 @@ class Committer:
     ) -> RowsItem:
         """Rows for themselves; exactly one of the two is called once the outcome is known."""
         item = RowsItem(rows, size_bytes, done, failed)
-        self._add(item)
+        try:
+            self._group.add(item)
+        except Closed as closed:
+            _refuse(item, closed)
         return item
 
     async def written(self, rows: list[Row]) -> None:
@@ -210,12 +216,10 @@ class Committer:
         )
         await known
 
-    def _add(self, item: CommitItem) -> None:
-        try:
-            self._group.add(item)
-        except Closed as closed:
-            item.taken()
-            item.failed(PersistenceError(f"this runner has stopped writing: {closed}"))
+
+def _refuse(item: CommitItem, closed: Closed) -> None:
+    item.taken()
+    item.failed(PersistenceError(f"this runner has stopped writing: {closed}"))
 
 
 def surely_not_written(error: BaseException) -> PersistenceError:

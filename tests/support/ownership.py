@@ -34,6 +34,7 @@ class BookKeeper:
 
     async def adopt(self, shards: Collection[int]) -> None:
         await self.before("adopt", shards)
+        assert not self.has & set(shards), "taken up twice"
         self.told.append(("adopt", tuple(shards)))
         self.has |= set(shards)
 
@@ -62,10 +63,11 @@ class Member:
         weight: float = 1.0,
         wire: dict[int, Member] | None = None,
         store: FakeStore | None = None,
+        metrics: MetricsService | None = None,
     ) -> None:
         """`wire`: who can be told of a hand-over, by runner id; without it nobody is."""
         self.store = store or FakeStore(shared)
-        self.metrics = MetricsService()
+        self.metrics = metrics or MetricsService()
         self.tenant = BookKeeper()
         self.stalled_s = 0.0
         clock = LoopClock(asyncio.get_running_loop())
@@ -104,6 +106,13 @@ class Member:
 
     async def stop(self) -> None:
         await self.ownership.stop()
+        await self.routes.close()
+
+    async def crash(self) -> None:
+        """Ends at once, without a word to the store."""
+        await self.lease.stop()
+        self.ownership._close()
+        await self.ownership._tasks.stop()
         await self.routes.close()
 
     def serves(self) -> set[int]:

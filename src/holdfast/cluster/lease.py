@@ -1,9 +1,9 @@
 """The lease of this incarnation: taken, kept, lost or left.
 
 The store's clock decides when a lease ends. What is known here is a deadline on this process's monotonic clock,
-reckoned from the moment before the renewal was sent, so it is never later than the store's. Past it this runner must
-assume that it has been replaced: `lapsed`, which any thread may ask and which needs nobody to have noticed first. A
-process that was stopped for an hour finds it true with the first instruction it runs again.
+reckoned from the moment before the renewal was sent and a little short, so it is never later than the store's. Past
+it this runner must assume that it has been replaced: `lapsed`, which any thread may ask and which needs nobody to have
+noticed first. A process that was stopped for an hour finds it true with the first instruction it runs again.
 
 Where the store says so, the lease is kept by a thread with an event loop and a line to the store of its own, so that a
 busy event loop does not lose it. But a loop that stands still for `loop_stall_limit` serves nobody, and then the lease
@@ -28,7 +28,7 @@ from holdfast.ports.membership import LeaseLine, Membership, Registration
 from holdfast.settings import ClusterSettings
 
 from .keeper import Keeper
-from .vigil import Vigil
+from .vigil import ALLOWANCE, Vigil
 
 logger = logging.getLogger("holdfast.cluster")
 
@@ -79,6 +79,7 @@ class Lease:
         self._loop = asyncio.get_running_loop()
         self._keeper: Keeper | None = None
         self._deadline = float("-inf")
+        self._trusted_s = settings.lease_ttl * (1 - ALLOWANCE)
         self._vigil = Vigil(ttl_s=settings.lease_ttl, first_s=settings.lease_renewal)
         self._asking: list[tuple[float, asyncio.Future[None]]] = []
         self._on_view: Callable[[], None] = _nobody
@@ -103,7 +104,7 @@ class Lease:
         own = next((row for row in rows if row.runner_id == self.runner_id), None)
         if own is None:
             raise RunnerNotRegistered(f"runner {self.runner_id} was reaped while it registered")
-        self._deadline = asked_at + self._settings.lease_ttl
+        self._deadline = asked_at + self._trusted_s
         self._take_in(View(own.expires_at - ttl_us, asked_at, answered_at, rows))
         self._unwatch = self._metrics.cluster.lease_remaining.read_with(lambda: max(0.0, self.remaining_s))
         self._keeper = Keeper("holdfast-lease", self._keep, on_thread=self._store.lease_on_thread)
@@ -222,7 +223,7 @@ class Lease:
             logger.error("runner %s was reaped: another runner has taken its place", self.runner_id)
             self._on_loop(self._tell_lost)
             return
-        self._deadline = asked_at + ttl_s
+        self._deadline = asked_at + self._trusted_s
         self._renewals.labels(outcome="ok").inc()
         view = View(renewal.now_us, asked_at, self._clock.monotonic(), renewal.runners)
         self._on_loop(lambda: self._tell(view))

@@ -8,8 +8,11 @@ live must have renewed once.
 
 from __future__ import annotations
 
-CLOCK_JUMP_S = 1.0
-"""Seconds by which the store's clock may move against this machine's monotonic clock between two renewals."""
+ALLOWANCE = 1 / 6
+"""By how much of a lease the store's clock may move unnoticed against this machine's monotonic clock: 1 s of 6.
+
+A runner takes its own lease for shorter by as much, so that a jump too small to be noticed lets no two serve a shard.
+"""
 
 
 class Vigil:
@@ -28,7 +31,7 @@ class Vigil:
         origin = (now_us / 1e6 - answered_at, now_us / 1e6 - asked_at)
         if self._asked_at is None:
             self.not_before = answered_at + self._first_s
-        elif self._asked_at + self._ttl_s < answered_at or _apart(origin, self._origin) > CLOCK_JUMP_S:
+        elif self._asked_at + self._ttl_s < answered_at or _apart(origin, self._origin) > self._ttl_s * ALLOWANCE:
             self.not_before = answered_at + self._ttl_s
         self._asked_at, self._origin = asked_at, origin
 

@@ -3,7 +3,7 @@ SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
     attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
 FROM holdfast_job
-WHERE id IN (
+WHERE id = ANY (ARRAY (
     SELECT id FROM (
         SELECT id FROM holdfast_job
         WHERE shard = $1 AND priority = $2 AND due_at = 0 AND id > $3
@@ -15,7 +15,7 @@ WHERE id IN (
         WHERE shard = $1 AND priority = $2 AND due_at > 0 AND due_at <= $5 AND id > $3
         ORDER BY id LIMIT $4
     ) AS delayed
-)
+))
 ORDER BY id LIMIT $4;
 
 -- jobs_upcoming: reads jobs that are not due yet, soonest first: of all shards, or of these alone.
@@ -23,7 +23,7 @@ SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
     attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
 FROM holdfast_job
-WHERE id IN (
+WHERE id = ANY (ARRAY (
     SELECT id FROM (
         SELECT id FROM holdfast_job
         WHERE $4::integer[] IS NULL AND due_at > 0 AND due_at >= $1 AND (due_at, id) > ($1, $2::bigint)
@@ -35,7 +35,7 @@ WHERE id IN (
         WHERE shard = number AND due_at > 0 AND due_at >= $1 AND (due_at, id) > ($1, $2::bigint)
         ORDER BY due_at, id LIMIT $3
     ) AS here
-)
+))
 ORDER BY due_at, id LIMIT $3;
 
 -- job_by_id: reads a live job.

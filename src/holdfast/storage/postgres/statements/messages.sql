@@ -6,7 +6,7 @@ SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,
     deliveries, crashes, last_error, created_at, admitted_by
 FROM holdfast_message
-WHERE id IN (
+WHERE id = ANY (ARRAY (
     SELECT id FROM (
         SELECT id FROM holdfast_message WHERE $4::integer[] IS NULL AND id > $1 AND due_at <= $2 ORDER BY id LIMIT $3
     ) AS everywhere
@@ -19,7 +19,7 @@ WHERE id IN (
         SELECT id FROM holdfast_message WHERE shard = number AND due_at > 0 AND due_at <= $2 AND id > $1
         ORDER BY id LIMIT $3
     ) AS delayed
-)
+))
 ORDER BY id LIMIT $3;
 
 -- messages_pending_of: reads one entity's stored messages that are due, by id.
@@ -35,7 +35,7 @@ SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,
     deliveries, crashes, last_error, created_at, admitted_by
 FROM holdfast_message
-WHERE id IN (
+WHERE id = ANY (ARRAY (
     SELECT id FROM (
         SELECT id FROM holdfast_message WHERE $3::integer[] IS NULL AND due_at > 0 AND due_at > $1
         ORDER BY due_at, id LIMIT $2
@@ -45,7 +45,7 @@ WHERE id IN (
         SELECT id FROM holdfast_message WHERE shard = number AND due_at > 0 AND due_at > $1
         ORDER BY due_at, id LIMIT $2
     ) AS here
-)
+))
 ORDER BY due_at, id LIMIT $2;
 
 -- message_timer: reads the pending timer of a name.
@@ -90,7 +90,7 @@ ORDER BY id LIMIT $3;
 
 -- inbox: reads the oldest inbox rows: of all shards, or of these alone.
 SELECT id, shard, kind, body, created_at FROM holdfast_inbox
-WHERE id IN (
+WHERE id = ANY (ARRAY (
     SELECT id FROM (
         SELECT id FROM holdfast_inbox WHERE $2::integer[] IS NULL ORDER BY id LIMIT $1
     ) AS everywhere
@@ -98,7 +98,7 @@ WHERE id IN (
     SELECT id FROM unnest($2::integer[]) AS place (number), LATERAL (
         SELECT id FROM holdfast_inbox WHERE shard = number ORDER BY id LIMIT $1
     ) AS here
-)
+))
 ORDER BY id LIMIT $1;
 
 -- inbox_by_id: tells whether an inbox row is there.

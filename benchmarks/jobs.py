@@ -36,6 +36,8 @@ from holdfast.kit.clock import SystemClock
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
+from holdfast.model.cluster import GroupRow
+from holdfast.model.placement import Placement
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.membership import Registration
 from holdfast.settings import Settings
@@ -88,11 +90,14 @@ async def measured(path: Path, *, tasks: int, jobs: int) -> Run:
         metrics=metrics,
         settings=settings.jobs,
         runner_id=runner_id,
+        placement=Placement.of([GroupRow("default", 0, SHARDS, ())]),
+        inbox=store.inbox_reader,
     )
     job = declare_job(nothing)
-    engine = JobEngine(around, types=[job.declared], shards=range(SHARDS), shard_count=SHARDS)
+    engine = JobEngine(around, types=[job.declared])
     job.door = lambda: engine
     await engine.start()
+    await engine.adopt(range(SHARDS))
     await engine.ready()
 
     async def submitter(count: int) -> None:

@@ -191,7 +191,10 @@ async def test_live_jobs_are_counted_by_type_priority_and_time(store: RunnerStor
     await commit(store, (JOB._replace(id=1), JOB._replace(id=2, due_at=100), JOB._replace(id=3, due_at=101)))
     await commit(store, (JOB._replace(id=4, priority=0),))
     counts = await store.jobs.live_counts(due_before=100)
-    assert sorted(counts) == [LiveJobs("send_receipt", 0, 1, 0), LiveJobs("send_receipt", 2, 2, 1)]
+    assert sorted(counts) == [
+        LiveJobs(JOB.shard, "send_receipt", 0, 1, 0),
+        LiveJobs(JOB.shard, "send_receipt", 2, 2, 1),
+    ]
 
 
 async def test_dead_jobs_are_counted_with_the_time_of_the_oldest(store: RunnerStore) -> None:

@@ -6,6 +6,9 @@ Two submits of one key at the same time are told apart here, and in the last res
 
 Inside a handler the row is staged in the handler's turn and commits with it; a job that was never committed is never
 seen by anybody.
+
+A job goes to the owner of its shard. One without a key and a group may live anywhere, so it gets an id whose shard is
+served here; any other that is not served here goes on to `elsewhere`.
 """
 
 from __future__ import annotations
@@ -18,16 +21,25 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from holdfast.errors import Conflict, HoldfastError, JobInvalid, JobKeyConflict, PersistenceError
+from holdfast.errors import (
+    Conflict,
+    EntityNotAssignedToRunner,
+    HoldfastError,
+    JobInvalid,
+    JobKeyConflict,
+    PersistenceError,
+)
 from holdfast.kit.hashing import payload_hash
+from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import micros
 from holdfast.model.job import JobRow
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.turn import Turn, current_turn
 
-from .call import JobCall, shard_of_job
+from .call import JobCall
 from .door import JobDoor
 from .handle import JobHandle
+from .holdings import Holdings, moved
 from .surroundings import Surroundings
 from .tally import Tallies
 
@@ -94,11 +106,16 @@ class Admission:
         *,
         door: JobDoor,
         tallies: Tallies,
-        shard_count: int,
+        holdings: Holdings,
+        tasks: TaskOwner,
         arrived: Callable[[JobRow], None],
     ) -> None:
         """`arrived` takes each row once it is stored; `door` is what handles wait at."""
         self._door = door
+        self._elsewhere = around.elsewhere
+        self._placement = around.placement
+        self._holdings = holdings
+        self._tasks = tasks
         self._commits = around.commits
         self._reader = around.reader
         self._ids = around.ids
@@ -107,7 +124,6 @@ class Admission:
         self._default_timeout_us = micros(around.settings.timeout)
         self._tallies = tallies
         self._runner_id = around.runner_id
-        self._shard_count = shard_count
         self._arrived = arrived
         self._under_way: dict[KeyName, asyncio.Future[None]] = {}
 
@@ -120,11 +136,13 @@ class Admission:
             turn = current_turn.get()
             if turn is not None and not call.rules.detached:
                 number, duplicate = await self._stage(call, turn)
-            elif call.rules.key is not None:
-                number, duplicate = await self._submit_keyed(call, call.rules.key, await self._ids.take(), began)
             else:
-                number, duplicate = await self._ids.take(), False
-                await self._store((self._row(call, number, None),), began)
+                number, duplicate = await self._submit(call, began)
+        except EntityNotAssignedToRunner as error:
+            if self._elsewhere is not None:
+                return await self._elsewhere.submit(call)
+            tally.submitted.failed(self._clock.monotonic() - began, error)
+            raise
         except HoldfastError as error:
             tally.submitted.failed(self._clock.monotonic() - began, error)
             raise
@@ -133,6 +151,32 @@ class Admission:
             tally.submitted.succeeded(self._clock.monotonic() - began, 0)
         return JobHandle(number, duplicate, self._door, call.result)
 
+    async def _submit(self, call: JobCall[Any], began: float) -> tuple[int, bool]:
+        """Raises EntityNotAssignedToRunner for a job that does not belong here."""
+        number = await self._id_of_ours(call)
+        if call.rules.key is not None:
+            return await self._submit_keyed(call, call.rules.key, number, began)
+        await self._store((self._row(call, number, None),), began)
+        return number, False
+
+    async def _id_of_ours(self, call: JobCall[Any]) -> int:
+        """An id with which the job belongs to a shard that is served here. Raises EntityNotAssignedToRunner."""
+        number = await self._ids.take()
+        if self._is_ours(call, number):
+            return number
+        if call.rules.key is None and call.rules.group is None:
+            for _ in range(self._placement.range_of(call.job_type).count):
+                number = await self._ids.take()  # ids in a row go round all shards
+                if self._is_ours(call, number):
+                    return number
+        raise moved(self._shard(call, number))
+
+    def _is_ours(self, call: JobCall[Any], number: int) -> bool:
+        return self._holdings.serves(self._shard(call, number))
+
+    def _shard(self, call: JobCall[Any], number: int) -> int:
+        return self._placement.of_job(number, call.job_type, call.rules.key, call.rules.group)
+
     async def submit_many(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
         """As `JobDoor.submit_many`."""
         for call in calls:
@@ -140,7 +184,8 @@ class Admission:
         handles: list[JobHandle[R]] = []
         plain: list[JobCall[R]] = []
         for call in calls:
-            alone = call.rules.key is not None or (current_turn.get() is not None and not call.rules.detached)
+            staged = current_turn.get() is not None and not call.rules.detached
+            alone = staged or call.rules.key is not None or call.rules.group is not None
             if plain and (alone or len(plain) == CHUNK_ROWS):
                 handles += await self._submit_chunk(plain)
                 plain = []
@@ -154,10 +199,12 @@ class Admission:
         """Submits from another process: each with the id that its submitter chose, and keeps when it tries again.
 
         Returns each job's id, of a duplicate the first one's, and whether it is one. Several commit as a whole and
-        have no keys. Raises as `submit`, and JobInvalid for several with a key.
+        have no keys. Raises as `submit`, EntityNotAssignedToRunner where one of them belongs to another runner, and
+        JobInvalid for several with a key.
         """
-        for call, _ in calls:
+        for call, number in calls:
             self._check(call)
+            self._holdings.check(self._shard(call, number))
         if retry and calls and await self._is_stored(calls[0][1]):
             return [(number, False) for _, number in calls]
         if len(calls) == 1 and (key := calls[0][0].rules.key) is not None:
@@ -191,12 +238,19 @@ class Admission:
 
     async def _submit_chunk(self, calls: Sequence[JobCall[R]]) -> list[JobHandle[R]]:
         began = self._clock.monotonic()
-        rows = [self._row(call, await self._ids.take(), None) for call in calls]
-        await self._store(rows, began)
+        try:
+            rows = [self._row(call, await self._id_of_ours(call), None) for call in calls]
+            await self._store(rows, began)
+        except EntityNotAssignedToRunner:
+            if self._elsewhere is None:
+                raise
+            return await self._elsewhere.submit_many(calls)
         return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
 
     def _store(self, rows: Sequence[JobRow], began: float) -> asyncio.Future[None]:
-        """Done once the rows are on disk."""
+        """Done once the rows are on disk. Raises EntityNotAssignedToRunner where a shard is not served any more."""
+        for row in rows:
+            self._holdings.check(row.shard)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._commits.add(Submission(rows, done, began, self._stored))
         return done
@@ -249,17 +303,34 @@ class Admission:
             known = keys.keys.get(name) or await self.find(name)
             if known is not None:
                 return self._same(known, digest, name), True
-        row = self._row(call, await self._ids.take(), digest)
+        row = self._row(call, await self._id_to_stage(call), digest)
         turn.stage(row, len(call.payload))
-        turn.after_commit(partial(self._staged_committed, row))
+        turn.after_commit(partial(self._staged_committed, row, self._holdings.term(row.shard)))
         if digest is not None:
             keys.keys[name] = Known(row.id, digest)
             _staged_keys.set(keys)
         return row.id, False
 
-    def _staged_committed(self, row: JobRow) -> None:
-        self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
-        self._arrived(row)
+    async def _id_to_stage(self, call: JobCall[Any]) -> int:
+        """An id with which the job stays here, if it can; else it goes through the inbox of its shard."""
+        try:
+            return await self._id_of_ours(call)
+        except EntityNotAssignedToRunner:
+            return await self._ids.take()
+
+    def _staged_committed(self, row: JobRow, term: int) -> None:
+        """It is ours to count if its shard has been served here all the time; else the store has to be asked."""
+        if term and self._holdings.term(row.shard) == term:
+            self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
+            self._arrived(row)
+        elif term:
+            self._tasks.start(self._count_if_ours(row), name=f"admission of job {row.id}")
+
+    async def _count_if_ours(self, row: JobRow) -> None:
+        """The shard was given away while the handler's unit was written: was the row stored, or left in the inbox?"""
+        stored = await self._reader.live(row.id) or await self._reader.archived(row.id)
+        if stored is not None and stored.admitted_by == self._runner_id:
+            self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
 
     async def find(self, name: KeyName) -> Known | None:
         """The job that holds a key, running or finished."""
@@ -288,7 +359,7 @@ class Admission:
             due_at = now_us + rules.delay_us
         return JobRow(
             job,
-            shard_of_job(job, call.job_type, rules, self._shard_count),
+            self._shard(call, job),
             call.job_type,
             rules.priority,
             call.payload,

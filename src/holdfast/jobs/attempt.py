@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from holdfast.errors import HandlerEnded
-from holdfast.model.job import JobRow
+from holdfast.model.job import EndStart, JobRow
 from holdfast.model.unit import Row
 from holdfast.ports.journal import OpenTransaction
 
@@ -29,6 +30,17 @@ class Phase(enum.Enum):
     STARTING = "starting"
     RUNNING = "running"
     ENDING = "ending"
+    ELSEWHERE = "elsewhere"
+    """An attempt of it runs on another runner, which owned its shard before."""
+    GONE = "gone"
+    """Its shard is somebody else's; whoever meets it in a queue passes it over."""
+
+
+class Away(NamedTuple):
+    """The attempt of a job that runs on another runner."""
+
+    executor: int
+    number: int
 
 
 class Interruption(enum.Enum):
@@ -42,24 +54,46 @@ class Interruption(enum.Enum):
 class Held:
     """A live job in memory; `row` is as the store has it."""
 
-    __slots__ = ("attempt", "declared", "phase", "row", "tally")
+    __slots__ = ("attempt", "away", "declared", "depth", "phase", "row", "tally")
 
     def __init__(self, row: JobRow, declared: JobType, tally: Tally, phase: Phase) -> None:
         self.row = row
         self.declared = declared
         self.tally = tally
+        self.depth = tally.depth(row.shard)
         self.phase = phase
         self.attempt: Attempt | None = None
+        self.away: Away | None = None
 
 
 class Record:
-    """A start record of this executor, and how many of its attempts have not ended."""
+    """A start record of this executor, and how many of its attempts have not ended.
 
-    __slots__ = ("id", "open")
+    `older` are ids under which it may be stored too: one that is replaced by a shorter one is gone only once that is
+    known to be stored.
+    """
+
+    __slots__ = ("attempts", "id", "older", "open")
 
     def __init__(self, record: int, attempts: int) -> None:
         self.id = record
         self.open = attempts
+        self.older: tuple[int, ...] = ()
+        self.attempts: Sequence[Attempt] = ()
+
+    def ended(self) -> None:
+        """One of its attempts has ended."""
+        self.open -= 1
+        if self.open == 0:
+            self.attempts = ()  # each attempt knows its record: a circle that the garbage collector would have to find
+
+    def remaining(self) -> list[tuple[int, int]]:
+        """Its attempts that have not ended."""
+        return [(one.held.row.id, one.number) for one in self.attempts if not one.ended]
+
+    def end(self) -> list[EndStart]:
+        """The rows that take it away."""
+        return [EndStart(self.id), *map(EndStart, self.older)]
 
 
 Begin = Callable[[], Awaitable[OpenTransaction]]
@@ -83,7 +117,7 @@ class _Extras:
 class Attempt:
     """One try of a job, from its start record to its end; `number` counts from 1."""
 
-    __slots__ = ("_begin", "_extras", "began", "ended", "held", "number", "record", "seconds", "task", "why")
+    __slots__ = ("_begin", "_extras", "began", "ended", "held", "number", "record", "seconds", "stop", "why")
 
     def __init__(self, held: Held, record: Record, begin: Begin) -> None:
         self.held = held
@@ -92,7 +126,8 @@ class Attempt:
         self.ended = False
         self.why: Interruption | None = None
         self.began = self.seconds = 0.0
-        self.task: asyncio.Task[None] | None = None
+        self.stop: Callable[[], object] | None = None
+        """Ends the handler where it is, if it can be ended."""
         self._begin = begin
         self._extras: _Extras | None = None
 
@@ -159,11 +194,14 @@ class Attempt:
         return taken
 
     def interrupt(self, why: Interruption) -> None:
-        """Asks the attempt to end; a handler on the loop is cancelled where it waits, one in a thread can only look."""
+        """Asks the attempt to end.
+
+        A handler on the loop is cancelled where it waits, one in a process is killed, one in a thread can only look.
+        """
         if self.why is None:
             self.why = why
-        if self.task is not None:
-            self.task.cancel()
+        if self.stop is not None:
+            self.stop()
 
     def watch(self) -> asyncio.Future[None]:
         """Resolved once it is known, and stored, what became of the attempt."""

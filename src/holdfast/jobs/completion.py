@@ -4,23 +4,26 @@ The unit holds the job's end (or its retry), what the handler staged where it co
 record with its last attempt. Each row is guarded by the number of attempts that ended before, so an attempt that was
 superseded changes nothing.
 
+Where the job's shard was given away meanwhile, the end is left for its new owner: see `abroad`.
+
 A store that refuses does not undo what a handler did: the same end is offered again until it is written.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import assert_never
 
 from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.kit.backoff import Backoff
 from holdfast.kit.tasks import TaskOwner
-from holdfast.model.job import EndStart, JobRow, JobState
-from holdfast.ports.commits import CommitItem
+from holdfast.model.job import JobRow, JobState
 from holdfast.ports.journal import OpenTransaction
 
+from .abroad import Abroad
 from .attempt import Attempt, Held, Interruption, Phase
+from .ending import Ending
 from .outcomes import (
     AttemptEnd,
     Available,
@@ -42,6 +45,7 @@ from .outcomes import (
 )
 from .roster import Roster
 from .rows import end_row, followed
+from .staged import settled_rows
 from .surroundings import Surroundings
 from .tally import Tallies
 from .waiters import Waiters
@@ -50,30 +54,6 @@ log = logging.getLogger(__name__)
 
 WRITE_AGAIN = Backoff(first_s=0.1, ceiling_s=5.0)
 """Pauses between two tries to write an end that the store refused."""
-
-
-class Ending(CommitItem):
-    """An attempt's end on its way to the store."""
-
-    __slots__ = ("_completion", "attempt", "end", "finished_at", "outcome", "tries")
-
-    def __init__(
-        self, completion: Completion, attempt: Attempt, end: AttemptEnd, outcome: Outcome, finished_at: int
-    ) -> None:
-        self.rows = []
-        self.size_bytes = 0
-        self._completion = completion
-        self.attempt = attempt
-        self.end = end
-        self.outcome = outcome
-        self.finished_at = finished_at
-        self.tries = 0
-
-    def committed(self) -> None:
-        self._completion.written(self)
-
-    def failed(self, error: BaseException) -> None:
-        self._completion.refused(self, error)
 
 
 class Completion:
@@ -87,10 +67,18 @@ class Completion:
         roster: Roster,
         waiters: Waiters,
         tallies: Tallies,
+        holdings: Container[int],
         over: Callable[[Held], None],
         arrived: Callable[[JobRow], None],
+        finished: Callable[[JobRow], None],
     ) -> None:
-        """`over` hears that a job's attempt has ended; `arrived` takes a job's row when it is to run again."""
+        """`over` hears that a job's attempt has ended, `finished` that the job has.
+
+        `arrived` takes a job's row when it is to run again.
+        """
+        self._territory = around.territory
+        self._holdings = holdings
+        self._finished = finished
         self._commits = around.commits
         self._clock = around.clock
         self._errors = around.metrics.errors
@@ -106,6 +94,9 @@ class Completion:
         self._arrived = arrived
         self._rules: dict[str, RetryRule] = {}
         self.unwritten = 0
+        self.settling: set[Attempt] = set()
+        """Attempts whose own transaction is being committed, outside the group batch."""
+        self.abroad = Abroad(around, tasks=tasks, reported=self.reported, dropped=self._drop, unfit=self._fail_instead)
 
     def ended(self, attempt: Attempt, end: AttemptEnd) -> None:
         """An attempt ended. Only the first end of an attempt counts."""
@@ -119,7 +110,7 @@ class Completion:
         self.unwritten += 1
         now_us = self._clock.now_us()
         if attempt.record.open:
-            attempt.record.open -= 1
+            attempt.record.ended()
         self._write(attempt, end, self._outcome(attempt, end, now_us), now_us)
 
     def _outcome(self, attempt: Attempt, end: AttemptEnd, now_us: int) -> Outcome:
@@ -146,26 +137,41 @@ class Completion:
 
     def _write(self, attempt: Attempt, end: AttemptEnd, outcome: Outcome, now_us: int) -> None:
         ending = Ending(self, attempt, end, outcome, now_us)
-        row = end_row(attempt.held.row, outcome, now_us, self._runner_id)
-        ending.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
-        if type(outcome) is Completed and not attempt.plain:
-            staged, size = attempt.staged()
-            ending.rows += staged
-            ending.size_bytes += size
-        if attempt.record.open == 0:
-            ending.add(EndStart(attempt.record.id))
+        ours = attempt.held.row.shard in self._holdings
+        if ours:
+            self._fill(ending)
         transaction = None if attempt.plain else attempt.take_transaction()
-        if transaction is None:
+        if not ours:
+            self.abroad.report(ending, transaction)
+        elif transaction is None:
             self._commits.add(ending)
         else:
+            self.settling.add(attempt)
             settling = self._settle_transaction(ending, transaction)
             self._tasks.start(settling, name=f"transaction of job {attempt.held.row.id}")
 
+    def _fill(self, ending: Ending) -> None:
+        attempt, outcome = ending.attempt, ending.outcome
+        row = end_row(attempt.held.row, outcome, ending.finished_at, self._runner_id)
+        ending.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
+        if type(outcome) is Completed and not attempt.plain:
+            staged, size = attempt.staged()
+            ending.rows += settled_rows(staged, self._territory, ending.finished_at)
+            ending.size_bytes += size
+        if attempt.record.open == 0:
+            ending.rows += attempt.record.end()
+
     async def _settle_transaction(self, ending: Ending, transaction: OpenTransaction) -> None:
         """The handler's own statements commit with the end, outside the group batch; or they are taken back first."""
+        try:
+            await self._commit_transaction(ending, transaction)
+        finally:
+            self.settling.discard(ending.attempt)
+
+    async def _commit_transaction(self, ending: Ending, transaction: OpenTransaction) -> None:
         if type(ending.outcome) is not Completed:
             await transaction.rollback()
-            self._commits.add(ending)
+            self._offer_again(ending)
             return
         try:
             await transaction.commit(ending)
@@ -193,7 +199,14 @@ class Completion:
             ending.tries += 1
             pause = WRITE_AGAIN.delay_s(ending.tries, self._random)
             log.warning("the end of job %s was not written, again in %.1f s: %s", job, pause, error)
-            self._wheel.after(pause, lambda: self._commits.add(ending))
+            ending.unsure = ending.unsure or (isinstance(error, PersistenceError) and error.executed == "unknown")
+            self._wheel.after(pause, lambda: self._offer_again(ending))
+
+    def _offer_again(self, ending: Ending) -> None:
+        if ending.attempt.held.row.shard in self._holdings:
+            self._commits.add(ending)
+        else:
+            self.abroad.report(ending, None)
 
     def _fail_instead(self, ending: Ending, error: Exception) -> None:
         """What the handler wanted to be written can't be: its attempt has failed."""
@@ -208,7 +221,9 @@ class Completion:
 
     def _let_go(self, attempt: Attempt) -> None:
         held = attempt.held
-        self._roster.let_go(held.row.id)
+        self.abroad.remove(attempt)
+        if self._roster.get(held.row.id) is held:
+            self._roster.let_go(held.row.id)
         held.attempt = None  # each knows the other: a circle that the garbage collector would have to find
 
     def written(self, ending: Ending) -> None:
@@ -223,6 +238,7 @@ class Completion:
             held.tally.completed()
             self._count_terminal(ending)
             self._waiters.completed(row, outcome.result)
+            self._finished(row)
             if attempt.plain:
                 return
             for act in attempt.acts():
@@ -230,6 +246,19 @@ class Completion:
         else:
             self._count_failure(ending)
             self._follow(ending)
+        attempt.settle()
+
+    def reported(self, ending: Ending) -> None:
+        """The end is left for the job's owner, who counts what becomes of the job."""
+        attempt = ending.attempt
+        self.unwritten -= 1
+        self._let_go(attempt)
+        if type(ending.outcome) is Completed:
+            attempt.held.tally.processed(attempt.seconds)
+            for act in attempt.acts():
+                act()
+        else:
+            self._count_failure(ending)
         attempt.settle()
 
     def _follow(self, ending: Ending) -> None:
@@ -248,10 +277,12 @@ class Completion:
                 self._tallies.died(row.job_type)
                 self._count_terminal(ending)
                 self._waiters.ended(row, JobState.DEAD, error, reason)
+                self._finished(row)
             case Cancelled():
                 tally.cancelled(self._clock.monotonic() - attempt.asked)
                 self._count_terminal(ending)
                 self._waiters.ended(row, JobState.CANCELLED, None, None)
+                self._finished(row)
             case _:
                 assert_never(outcome)
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 from holdfast.errors import JobInvalid, NotStarted
 from holdfast.model.ids import micros
 from holdfast.model.job import PRIORITIES, PRIORITY_RANK, Priority
+from holdfast.model.placement import DEFAULT_GROUP
 
 from .call import JobCall, SubmitRules, checked_name, due_at_us
 from .door import BlockingDoor, JobDoor, SideDoor
@@ -186,12 +187,15 @@ def declare_job(
     retry_on: tuple[type[Exception], ...] = (Exception,),
     give_up_on: tuple[type[Exception], ...] = (),
     name: str | None = None,
+    group_limit: int = 1,
+    shard_group: str = DEFAULT_GROUP,
 ) -> Job[..., Any]:
     """Makes a job of a function.
 
-    `timeout`: seconds one attempt may take. `executor`: "loop" or "thread"; without it an `async def` runs on the
-    loop and a `def` in a thread. An error of `give_up_on`, or of none in `retry_on`, is not retried. `name`: what
-    stored jobs are found by, if the function's name is not to be the contract. Raises ConfigurationError.
+    `timeout`: seconds one attempt may take. `executor`: "loop", "thread" or "process"; without it an `async def` runs
+    on the loop and a `def` in a thread. `group_limit`: how many jobs of one group run at the same time. `shard_group`:
+    only runners of this group run the job. An error of `give_up_on`, or of none in `retry_on`, is not retried. `name`:
+    what stored jobs are found by, if the function's name is not to be the contract. Raises ConfigurationError.
     """
     options = JobOptions(
         priority=priority,
@@ -201,5 +205,7 @@ def declare_job(
         retry_on=retry_on,
         give_up_on=give_up_on,
         name=name,
+        group_limit=group_limit,
+        shard_group=shard_group,
     )
     return Job(JobType(fn, options))

@@ -4,17 +4,17 @@ One record covers all that starts together, in whichever lanes. It is one more i
 rides in the flush that carries the completions of what ran before. Nothing is dispatched without a free slot.
 
 A suspect is a job that was running when a runner died (`crashes` of at least 1). Of these at most one is under way at
-any time, so that only the guilty one reaches the limit.
+any time, so that only the guilty one reaches the limit. One that has reached it does not start again.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
 from typing import assert_never
 
-from holdfast.model.job import JobRow, StartRecord, pack_attempts
+from holdfast.model.job import CRASHED, EndStart, JobRow, StartRecord, pack_attempts
 from holdfast.model.unit import Unit
 from holdfast.ports.journal import OpenTransaction
 from holdfast.settings import JobSettings
@@ -41,8 +41,14 @@ class Dispatcher:
         run: Callable[[list[Attempt]], None],
         left: Callable[[JobRow], None],
         returned: Callable[[JobRow], None],
+        condemned: Callable[[Held], None],
+        given_away: Callable[[Attempt], None],
+        holdings: Container[int],
     ) -> None:
         """`wake` asks for a round; `run` takes the attempts whose start record is on disk.
+
+        `condemned` takes a job that was part of too many deaths. `given_away` hears of an attempt that can't start,
+        of a job whose shard is not in the `holdings` any more.
 
         `left` and `returned` tell the windows which jobs wait no more, or again.
         """
@@ -59,9 +65,14 @@ class Dispatcher:
         self._run = run
         self._left = left
         self._returned = returned
+        self._condemned = condemned
+        self._given_away = given_away
+        self._holdings = holdings
+        self._crashes_max = around.settings.crashes_max
         self._wheel = around.wheel
         self._held_off = False
         self._spare_id: int | None = None
+        self._doubtful: list[int] = []
         self._suspect: Held | None = None
         self._suspects: deque[Held] = deque()
 
@@ -112,13 +123,16 @@ class Dispatcher:
         room = self._batch_max
         for lane in self.lanes:
             for held in lane.take(min(lane.free, room)):
-                if held.row.crashes and not self._let_through(held):
+                if held.row.crashes and not self._may_start(held):
                     continue
                 lane.free -= 1
                 room -= 1
                 yield held
 
-    def _let_through(self, suspect: Held) -> bool:
+    def _may_start(self, suspect: Held) -> bool:
+        if suspect.row.crashes >= self._crashes_max:
+            self._condemned(suspect)
+            return False
         if self._suspect is not None:
             self._suspects.append(suspect)
             return False
@@ -127,7 +141,7 @@ class Dispatcher:
 
     def _attempt(self, held: Held, record: Record) -> Attempt:
         held.phase = Phase.STARTING
-        held.tally.waiting -= 1
+        held.depth.waiting -= 1
         self._left(held.row)
         attempt = held.attempt = Attempt(held, record, self._begin_transaction)
         return attempt
@@ -136,37 +150,59 @@ class Dispatcher:
         return self._journal.begin(timeout_s=self._transaction_timeout_s)
 
     def _start(self, attempts: list[Attempt], record: Record) -> None:
+        record.attempts = attempts
         pairs = [(attempt.held.row.id, attempt.number) for attempt in attempts]
         row = StartRecord(record.id, self._runner_id, self._runner_id, pack_attempts(pairs), self._clock.now_us())
         unit = Unit()
         unit.add(row, len(row.attempts))
+        unit.rows += self.doubts()
         self._commits.add(
             JobUnit(
                 unit,
-                committed=lambda: self._started(attempts),
+                committed=lambda: self._started(attempts, unit),
                 failed=lambda error: self._not_started(attempts, error),
             )
         )
 
-    def _started(self, attempts: list[Attempt]) -> None:
+    def doubts(self) -> list[EndStart]:
+        """Takes away start records of which it is not sure that they were not written; see `certain`."""
+        return [EndStart(record) for record in self._doubtful]
+
+    def certain(self, unit: Unit) -> None:
+        """The unit was written, and what it took away is gone."""
+        if self._doubtful:
+            gone = {row.id for row in unit.rows if isinstance(row, EndStart)}
+            self._doubtful = [record for record in self._doubtful if record not in gone]
+
+    def _started(self, attempts: list[Attempt], unit: Unit) -> None:
+        self.certain(unit)
         now_us = self._clock.now_us()
         for attempt in attempts:
             held = attempt.held
             held.phase = Phase.RUNNING
             held.tally.running += 1
+            if held.row.crashes and held.row.last_error == CRASHED:
+                held.tally.rescued()
             waited = now_us - held.row.eligible_at
             held.tally.waited(waited / 1e6 if waited > 0 else 0.0)
         self._run(attempts)
 
     def _not_started(self, attempts: list[Attempt], error: BaseException) -> None:
         log.warning("%d attempts can't start, their start record was not written: %s", len(attempts), error)
+        record = attempts[0].record
+        record.attempts = ()
+        self._doubtful.append(record.id)
         for attempt in reversed(attempts):
             held = attempt.held
-            held.attempt = None
-            held.phase = Phase.WAITING
-            held.tally.waiting += 1
             lane = self.lanes[held.declared.lane]
             lane.free += 1
+            if held.row.shard not in self._holdings:
+                self._given_away(attempt)
+                self.over(held)
+                continue
+            held.attempt = None
+            held.phase = Phase.WAITING
+            held.depth.waiting += 1
             lane.put_back([held])
             self._returned(held.row)
             self.over(held)

@@ -3,8 +3,10 @@
 What comes in: submits and requests (it is the runner's `JobDoor`), and what the store holds. What goes out: units for
 the shared group commit. Everything it depends on is given, so that it runs in a simulation as it runs for real.
 
-`start` settles what a dead runner left, then dispatches. `drain` lets running attempts end; those that do not are
-cancelled where they wait and given back, which costs them no attempt. `stop` leaves nothing behind.
+`start` begins without any shard. `adopt` takes shards up: what is stored for them is dispatched from then on. `release`
+gives shards away; their running attempts go on here, and how they end is left for the new owner. `drain` lets running
+attempts end; those that do not are cancelled where they wait and given back, which costs them no attempt. `stop` leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -20,22 +22,29 @@ from holdfast.errors import ConfigurationError, PersistenceError, RunnerUnavaila
 from holdfast.kit.service import Periodic
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import JobId
+from holdfast.model.inbox import AttemptEnd
 from holdfast.model.job import JobRow
 from holdfast.model.message import Take
 
 from .admission import Admission
-from .attempt import Attempt, Interruption
+from .adoption import Adoption
+from .attempt import Attempt, Held, Interruption, Phase
 from .call import JobCall
 from .completion import Completion
+from .condemned import Condemned
 from .dispatch import Dispatcher
 from .door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
+from .doors import Here, Onward
+from .elsewhere import Elsewhere
 from .execution import LoopSlots
+from .groups import Groups
 from .handle import JobHandle
+from .holdings import Holdings
 from .inbound import Inbound
 from .intake import Intake
 from .job_type import JobType, Lane
+from .letters import Letters
 from .outcomes import GivenBack
-from .recovery import recover
 from .requests import Requests
 from .roster import Roster
 from .rounds import Rounds
@@ -47,6 +56,8 @@ from .waiters import Waiters
 R = TypeVar("R")
 
 GAUGES_EVERY_S = 5.0
+EXECUTORS_EVERY_S = 5.0
+"""Seconds between two looks at attempts of our jobs that run on other runners, should nobody say that one is gone."""
 GIVE_BACK_S = 5.0
 """Seconds that cancelled handlers get to clean up; what is still there then is given back all the same."""
 CANCEL_WAIT_S = 5.0
@@ -59,63 +70,114 @@ log = logging.getLogger(__name__)
 class JobEngine:
     """Stores, dispatches, runs and ends the jobs of the shards it owns."""
 
-    def __init__(
-        self, around: Surroundings, *, types: Iterable[JobType], shards: Collection[int], shard_count: int
-    ) -> None:
-        """Belongs to the running event loop; owns `shards` of `shard_count`. Raises ConfigurationError."""
+    def __init__(self, around: Surroundings, *, types: Iterable[JobType]) -> None:
+        """Belongs to the running event loop. Raises ConfigurationError."""
         self._around = around
-        self._shards = shards
         self._types = _by_name(types)
-        self._tallies = Tallies(around.metrics)
+        self._holdings = Holdings(around.territory)
+        self._tallies = Tallies(around.metrics, self._holdings)
         self._roster = Roster()
         self._waiters = Waiters()
         self._tasks = TaskOwner("jobs")
         self._gauges = Periodic("job gauges", self._refresh_gauges, every_s=GAUGES_EVERY_S)
+        self._looks = Periodic("job executors", self._look_after, every_s=EXECUTORS_EVERY_S)
         self._rounds = Rounds(around)
         self._stopped = False
+        self._make_intake()
+        self._make_ends()
+        self._open_doors()
+
+    def _make_intake(self) -> None:
+        """What brings jobs to their start."""
+        around = self._around
         self._dispatcher = Dispatcher(
-            around, wake=self._rounds.wake, run=self._run, left=self._left_window, returned=self._returned_to_window
+            around,
+            wake=self._rounds.wake,
+            run=self._run,
+            left=self._left_window,
+            returned=self._returned_to_window,
+            condemned=self._condemn,
+            given_away=self._not_ours_to_start,
+            holdings=self._holdings,
         )
+        self._groups = Groups(self._dispatcher.offer)
         self._intake = Intake(
             around,
             types=self._types,
-            shards=shards,
+            holdings=self._holdings,
             roster=self._roster,
-            dispatcher=self._dispatcher,
+            groups=self._groups,
             tallies=self._tallies,
             wake=self._rounds.wake,
         )
+        self._condemned = Condemned(
+            around, roster=self._roster, intake=self._intake, tallies=self._tallies, waiters=self._waiters
+        )
+
+    def _make_ends(self) -> None:
+        """What takes attempts to their end, here and elsewhere, and shards to and fro."""
+        around = self._around
         self._completion = Completion(
             around,
             tasks=self._tasks,
             roster=self._roster,
             waiters=self._waiters,
             tallies=self._tallies,
+            holdings=self._holdings,
             over=self._dispatcher.over,
             arrived=self._intake.arrived,
+            finished=self._intake.finished,
         )
         self._loop_slots, self._thread_slots = self._slots()
+        self._elsewhere = Elsewhere(
+            around,
+            types=self._types,
+            holdings=self._holdings,
+            roster=self._roster,
+            waiters=self._waiters,
+            tallies=self._tallies,
+            arrived=self._intake.arrived,
+            finished=self._intake.finished,
+        )
+        self._adoption = Adoption(
+            around,
+            holdings=self._holdings,
+            roster=self._roster,
+            groups=self._groups,
+            intake=self._intake,
+            dispatcher=self._dispatcher,
+            completion=self._completion,
+            elsewhere=self._elsewhere,
+            tallies=self._tallies,
+            waiters=self._waiters,
+            changed=self._gauges.wake,
+        )
+
+    def _open_doors(self) -> None:
+        """Where submits and requests come in."""
+        around, arrived = self._around, self._intake.arrived
         self._admission = Admission(
-            around, door=self, tallies=self._tallies, shard_count=shard_count, arrived=self._intake.arrived
+            around, door=self, tallies=self._tallies, holdings=self._holdings, tasks=self._tasks, arrived=arrived
         )
         self._inbound = Inbound(
-            around,
-            admission=self._admission,
-            tallies=self._tallies,
-            shard_count=shard_count,
-            arrived=self._intake.arrived,
+            around, admission=self._admission, tallies=self._tallies, holdings=self._holdings, arrived=arrived
         )
-        self._requests = Requests(
+        requests = Requests(
             around,
-            door=self,
-            types=self._types,
             tallies=self._tallies,
             roster=self._roster,
+            holdings=self._holdings,
             intake=self._intake,
             waiters=self._waiters,
             cancel_wait_s=CANCEL_WAIT_S,
-            arrived=self._intake.arrived,
+            finished=self._intake.finished,
         )
+        letters = Letters(
+            around, door=self, types=self._types, tallies=self._tallies, holdings=self._holdings, arrived=arrived
+        )
+        self.here = Here(requests, letters)
+        """Answers only for what is served here, as other processes want it, which know other runners too."""
+        self._onward = Onward(self.here, around.elsewhere, around.clock)
 
     def _slots(self) -> tuple[LoopSlots, ThreadSlots]:
         # Handlers start from an empty context: what the caller of `start` had in its own is none of their business.
@@ -133,18 +195,45 @@ class JobEngine:
         return on_loop, in_threads
 
     async def start(self) -> None:
-        """Settles what dead runners left, counts what there is, and begins to dispatch. Raises PersistenceError."""
-        await recover(self._around, shards=self._shards, tallies=self._tallies, waiters=self._waiters)
-        now_us = self._around.clock.now_us()
-        for count in await self._around.reader.live_counts(due_before=now_us):
-            tally = self._tallies.of(count.job_type, count.priority)
-            tally.waiting += count.due
-            tally.due_later += count.due_later
-        self._intake.schedule.begin(now_us)
+        """Begins to dispatch what is adopted."""
         self._tallies.attach(self._dispatcher.slots)
         self._dispatcher.paused = False
         self._tasks.start(self._rounds.run(self._intake, self._dispatcher), name="rounds")
         await self._gauges.start()
+        await self._looks.start()
+
+    async def adopt(self, shards: Collection[int]) -> None:
+        """Takes up shards that this runner owns by now; their jobs start. Raises PersistenceError: none is taken up."""
+        await self._adoption.adopt(shards)
+
+    async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
+        """Gives shards up that are no longer served. Running attempts go on; their new owner hears how they end.
+
+        Returns once everything that was handed to the store for these shards has a known outcome. Raises TimeoutError
+        where that takes longer than `timeout_s` seconds: call it again then, before anybody else gets the shards.
+        """
+        await self._adoption.release(shards, timeout_s=timeout_s)
+
+    async def look_after(self) -> None:
+        """To be called when a runner was reaped or has left: its attempts of jobs that are ours are over.
+
+        Called by itself every few seconds. Raises PersistenceError.
+        """
+        await self._elsewhere.look_after()
+
+    async def _look_after(self) -> None:
+        if self._elsewhere.held():
+            await self._elsewhere.look_after()
+
+    def interrupt(self, job: int, number: int) -> bool:
+        """Cancels an attempt that runs here for another owner's job; whether there is one."""
+        attempt = self._completion.abroad.find(job, number)
+        if attempt is None:
+            return False
+        if attempt.why is None and not attempt.ended:
+            attempt.asked = self._around.clock.monotonic()
+            attempt.interrupt(Interruption.CANCEL)
+        return True
 
     async def ready(self) -> None:
         """Returns once the windows are loaded and jobs start. Raises RuntimeError if it stopped before."""
@@ -188,6 +277,7 @@ class JobEngine:
         self._loop_slots.close()
         self._thread_slots.close()
         await self._gauges.stop()
+        await self._looks.stop()
         await self._tasks.stop()
         self._tallies.detach()
         self._rounds.ready.set()
@@ -196,9 +286,13 @@ class JobEngine:
     def submit(self, call: JobCall[R], /) -> Coroutine[Any, Any, JobHandle[R]]:
         return self._admission.submit(call)
 
-    def adopt(self, row: JobRow, taken: Take) -> Coroutine[Any, Any, None]:
-        """A job that another process left in the inbox: see `Inbound.adopt`."""
-        return self._inbound.adopt(row, taken)
+    def take(self, row: JobRow, taken: Take) -> Coroutine[Any, Any, None]:
+        """A job that another process left in the inbox: see `Inbound.take`."""
+        return self._inbound.take(row, taken)
+
+    def take_end(self, end: AttemptEnd, taken: Take, shard: int) -> Coroutine[Any, Any, None]:
+        """The end of an attempt, left in the inbox by its executor: see `Elsewhere.take`."""
+        return self._elsewhere.take(end, taken, shard)
 
     def submit_many(self, calls: Sequence[JobCall[R]], /) -> Coroutine[Any, Any, list[JobHandle[R]]]:
         return self._admission.submit_many(calls)
@@ -210,25 +304,25 @@ class JobEngine:
         return self._admission.admit(calls, retry=retry)
 
     def status(self, job: JobId, /) -> Coroutine[Any, Any, JobStatus]:
-        return self._requests.status(job)
+        return self._onward.status(job)
 
     def wait(self, job: JobId, /, *, timeout: float | None = None) -> Coroutine[Any, Any, FinishedJob]:
-        return self._requests.wait(job, timeout=timeout)
+        return self._onward.wait(job, timeout)
 
     def cancel(self, job: JobId, /) -> Coroutine[Any, Any, CancelOutcome]:
-        return self._requests.cancel(job)
+        return self._onward.cancel(job)
 
     def replay(self, job: JobId, /, *, number: int = 0) -> Coroutine[Any, Any, JobHandle[Any]]:
         """`number`: the new job's id, where whoever asked has chosen it."""
-        return self._requests.replay(job, number)
+        return self._onward.replay(job, number)
 
     def discard(self, job: JobId, /) -> Coroutine[Any, Any, None]:
-        return self._requests.discard(job)
+        return self._onward.discard(job)
 
     def dead_letters(
         self, *, limit: int = 100, after: JobId | None = None, job_type: str | None = None
     ) -> Coroutine[Any, Any, list[DeadLetter]]:
-        return self._requests.dead_letters(limit=limit, after=after, job_type=job_type)
+        return self.here.dead_letters(limit=limit, after=after, job_type=job_type)
 
     def _left_window(self, row: JobRow) -> None:
         self._intake.windows.left(row)
@@ -243,8 +337,18 @@ class JobEngine:
             else:
                 self._thread_slots.run(attempt)
 
+    def _condemn(self, held: Held) -> None:
+        self._condemned.end(held)
+
+    def _not_ours_to_start(self, attempt: Attempt) -> None:
+        self._completion.abroad.remove(attempt)
+        attempt.held.phase = Phase.GONE
+        attempt.held.attempt = None
+        attempt.settle()
+
     def _under_way(self) -> list[Attempt]:
-        return [held.attempt for held in self._roster if held.attempt is not None]
+        here = [held.attempt for held in self._roster if held.attempt is not None]
+        return here + list(self._completion.abroad)
 
     async def _settled(self, timeout_s: float) -> bool:
         """Whether all attempts ended, and their ends are known to the store, within the time."""
@@ -256,7 +360,8 @@ class JobEngine:
 
     async def _refresh_gauges(self) -> None:
         try:
-            self._tallies.dead_read(await self._around.reader.dead_counts(), self._around.clock.now_us())
+            counts = await self._around.reader.dead_counts(shards=list(self._holdings)) if self._holdings else ()
+            self._tallies.dead_read(counts, self._around.clock.now_us())
         except PersistenceError:
             self._tallies.dead_unread()
             raise

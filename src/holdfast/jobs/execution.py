@@ -129,7 +129,7 @@ class LoopSlots:
         assert task is not None
         if self._started:
             self._call_slot()
-        attempt.task = task
+        attempt.stop = task.cancel
         deadline = self._wheel.after(
             attempt.held.row.timeout_us / 1e6, partial(attempt.interrupt, Interruption.TIMEOUT)
         )
@@ -142,7 +142,7 @@ class LoopSlots:
         except Exception as error:
             end = Raised(error) if attempt.why is None else interruption_end(attempt)
         finally:
-            attempt.task = None
+            attempt.stop = None
             deadline.cancel()
         cancelled_itself = attempt.why is None and task.cancelling() > 0
         while task.cancelling():

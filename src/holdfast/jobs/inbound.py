@@ -14,16 +14,16 @@ from collections.abc import Callable
 
 from holdfast.errors import JobKeyConflict
 from holdfast.kit.hashing import payload_hash
-from holdfast.model.job import JobEnd, JobRow, JobState
+from holdfast.model.job import ArchivedJob, JobRow, JobState
 from holdfast.model.message import Take
 from holdfast.model.unit import Unit
 
 from .admission import Admission, KeyName, Known
-from .call import SubmitRules, shard_of_job
+from .holdings import Holdings
 from .requests import DUPLICATE
 from .surroundings import Surroundings
 from .tally import Tallies
-from .units import JobUnit
+from .units import commit_unit
 
 
 class Inbound:
@@ -35,23 +35,27 @@ class Inbound:
         *,
         admission: Admission,
         tallies: Tallies,
-        shard_count: int,
+        holdings: Holdings,
         arrived: Callable[[JobRow], None],
     ) -> None:
         self._around = around
         self._admission = admission
         self._tallies = tallies
-        self._shard_count = shard_count
+        self._holdings = holdings
         self._arrived = arrived
 
-    async def adopt(self, row: JobRow, taken: Take) -> None:
-        """Moves a job out of the inbox. Raises PersistenceError; it is still in the inbox then."""
+    async def take(self, row: JobRow, taken: Take) -> None:
+        """Moves a job out of the inbox. Raises PersistenceError; it is still in the inbox then.
+
+        So it is, without an error, where its shard is not served here (any more).
+        """
         around = self._around
+        shard = around.placement.of_job(row.id, row.job_type, row.key, row.group)
+        if not self._holdings.serves(shard):
+            return
         if await around.reader.live(row.id) is not None or await around.reader.archived(row.id) is not None:
             await self._commit(_unit(taken))  # it came directly too
             return
-        rules = SubmitRules(priority=row.priority, key=row.key, group=row.group)
-        shard = shard_of_job(row.id, row.job_type, rules, self._shard_count)
         row = row._replace(shard=shard, admitted_by=around.runner_id)
         if (key := row.key) is None:
             await self._take_in(row, taken)
@@ -66,55 +70,65 @@ class Inbound:
                 await self._end_at_once(row, taken, known, name)
 
     async def _take_in(self, row: JobRow, taken: Take) -> None:
+        if not self._holdings.serves(row.shard):
+            return
         await self._commit(_unit(taken, row))
         self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
         self._arrived(row)
 
     async def _end_at_once(self, row: JobRow, taken: Take, known: Known, name: KeyName) -> None:
-        tally, now_us = self._tallies.of(row.job_type, row.priority), self._around.clock.now_us()
-        keyless = row._replace(key=None, due_at=_NEVER)  # should only the first unit be written, it does not run
+        if not self._holdings.serves(row.shard):
+            return
         if known.payload_hash == row.payload_hash:
-            end = _end(keyless, JobState.CANCELLED, str(known.id), DUPLICATE, now_us, self._around.runner_id)
+            ended = self._ended(row, JobState.CANCELLED, str(known.id), DUPLICATE)
         else:
             error = JobKeyConflict(f"the key {name[2]!r} of {name[0]} belongs to job {known.id} with other arguments")
-            end = _end(keyless, JobState.DEAD, str(error), error.reason, now_us, self._around.runner_id)
-        # A unit's rows are written by kind, and ends come before new rows: so the end is a unit of its own, behind.
-        stored, ended = self._add(_unit(taken, keyless)), self._add(_unit(end))
-        await asyncio.gather(asyncio.shield(stored), asyncio.shield(ended))
+            ended = self._ended(row, JobState.DEAD, str(error), error.reason)
+        await self._commit(_unit(taken, ended))
+        tally = self._tallies.of(row.job_type, row.priority)
         tally.submitted.succeeded(0.0)
         tally.duration(0.0)
         tally.attempts(0)
-        if end.state == JobState.DEAD:
-            tally.died(end.reason or "")
+        if ended.state == JobState.DEAD:
+            tally.died(ended.reason or "")
             self._tallies.died(row.job_type)
         else:
             tally.deduplicated()
             tally.cancelled(0.0)
 
-    async def _commit(self, unit: Unit) -> None:
-        await asyncio.shield(self._add(unit))
-
-    def _add(self, unit: Unit) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._around.commits.add(
-            JobUnit(
-                unit,
-                committed=lambda: None if done.done() else done.set_result(None),
-                failed=lambda error: None if done.done() else done.set_exception(error),
-            )
+    def _ended(self, row: JobRow, state: JobState, error: str, reason: str) -> ArchivedJob:
+        """The job as the archive keeps it; without its key, which leads to the first one."""
+        return ArchivedJob(
+            id=row.id,
+            shard=row.shard,
+            job_type=row.job_type,
+            priority=row.priority,
+            payload=row.payload if state is JobState.DEAD else b"",
+            payload_hash=row.payload_hash,
+            key=None,
+            group=row.group,
+            max_attempts=row.max_attempts,
+            timeout_us=row.timeout_us,
+            state=state,
+            result=None,
+            error=error,
+            reason=reason,
+            attempts=row.attempt,
+            created_at=row.created_at,
+            finished_at=self._around.clock.now_us(),
+            admitted_by=row.admitted_by,
+            finished_by=self._around.runner_id,
+            replay_of=row.replay_of,
+            replayed_at=None,
+            discarded_at=None,
         )
-        return done
+
+    async def _commit(self, unit: Unit) -> None:
+        await asyncio.shield(commit_unit(self._around.commits, unit))
 
 
-_NEVER = 2**62
-
-
-def _unit(*rows: Take | JobRow | JobEnd) -> Unit:
+def _unit(*rows: Take | JobRow | ArchivedJob) -> Unit:
     unit = Unit()
     for row in rows:
-        unit.add(row, len(row.payload) if isinstance(row, JobRow) else 0)
+        unit.add(row, 0 if isinstance(row, Take) else len(row.payload))
     return unit
-
-
-def _end(row: JobRow, state: JobState, error: str, reason: str, now_us: int, runner_id: int) -> JobEnd:
-    return JobEnd(row.id, row.attempt, state, None, error, reason, row.attempt, now_us, runner_id)

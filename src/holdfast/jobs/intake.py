@@ -1,4 +1,7 @@
-"""Where a live job goes when it becomes known: to the slots' queue, to the schedule, or nowhere but the store."""
+"""Where a live job goes when it becomes known: to the slots' queue, to the schedule, or nowhere but the store.
+
+On its way to the queue a job of a group passes through its group's line.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from holdfast.errors import HandlerMissing
 from holdfast.model.job import JobRow
 
 from .attempt import Held, Phase
-from .dispatch import Dispatcher
+from .groups import Groups
+from .holdings import Holdings
 from .job_type import JobType
 from .roster import Roster
 from .schedule import Schedule
@@ -29,16 +33,17 @@ class Intake:
         around: Surroundings,
         *,
         types: Mapping[str, JobType],
-        shards: Collection[int],
+        holdings: Holdings,
         roster: Roster,
-        dispatcher: Dispatcher,
+        groups: Groups,
         tallies: Tallies,
         wake: Callable[[], None],
     ) -> None:
         self._types = types
         self._reader = around.reader
         self._roster = roster
-        self._dispatcher = dispatcher
+        self._groups = groups
+        self._holdings = holdings
         self._tallies = tallies
         self._metrics = around.metrics
         self._clock = around.clock
@@ -46,17 +51,23 @@ class Intake:
         self._parked: set[str] = set()
         self._left: set[int] = set()
         window = around.settings.window
-        self.windows = Windows(shards=shards, size_max=window, read=self._available, hold=self._hold_available)
+        self.windows = Windows(size_max=window, read=self._available, hold=self._hold_available)
         self.schedule = Schedule(size_max=window, read=self._upcoming)
 
     def arrived(self, row: JobRow) -> None:
-        """A job was stored, or its stored row changed: it is live and not running."""
+        """A job was stored, or its stored row changed: it is live and not running.
+
+        Nothing happens where its shard was given away meanwhile: its owner finds the row.
+        """
+        if row.shard not in self._holdings:
+            return
         tally = self._tallies.of(row.job_type, row.priority)
         later = row.due_at > 0 and row.due_at > self._clock.now_us()
+        depth = tally.depth(row.shard)
         if later:
-            tally.due_later += 1
+            depth.due_later += 1
         else:
-            tally.waiting += 1
+            depth.waiting += 1
         declared = self._types.get(row.job_type)
         if declared is not None:
             self._place(row, declared, tally, later)
@@ -67,7 +78,7 @@ class Intake:
     def place(self, row: JobRow) -> None:
         """Holds a live job that is counted but not held, where there is room for it."""
         declared = self._known(row)
-        if declared is not None:
+        if declared is not None and row.shard in self._holdings:
             tally = self._tallies.of(row.job_type, row.priority)
             self._place(row, declared, tally, row.due_at > 0 and row.due_at > self._clock.now_us())
 
@@ -79,9 +90,13 @@ class Intake:
         elif self.windows.admits(row):
             held = Held(row, declared, tally, Phase.WAITING)
             self._roster.hold(held)
-            self._dispatcher.offer(held)
+            self._groups.offer(held)
         elif self.windows.hungry:
             self._wake()
+
+    def finished(self, row: JobRow) -> None:
+        """The job has ended for good: the next one of its group may come."""
+        self._groups.over(row)
 
     def withdraw(self, held: Held) -> bool:
         """Takes a job that has no attempt off the queues; whether it counts as due later."""
@@ -94,7 +109,7 @@ class Intake:
                 return False
             case Phase.STORED:
                 return self.is_later(held.row)
-            case Phase.STARTING | Phase.RUNNING | Phase.ENDING:
+            case Phase.STARTING | Phase.RUNNING | Phase.ENDING | Phase.ELSEWHERE | Phase.GONE:
                 raise AssertionError(f"a job that is {before.value} can't be withdrawn")
             case _:
                 assert_never(before)
@@ -115,22 +130,24 @@ class Intake:
     def come_due(self, now_us: int) -> None:
         """Moves the jobs whose time has come to the queues."""
         for held in self.schedule.due(now_us):
-            held.tally.due_later -= 1
-            held.tally.waiting += 1
+            held.depth.due_later -= 1
+            held.depth.waiting += 1
             if self.windows.admits(held.row):
                 held.phase = Phase.WAITING
-                self._dispatcher.offer(held)
+                self._groups.offer(held)
             else:
                 self._roster.let_go(held.row.id)
                 self._wake()
 
     async def refill_windows(self) -> None:
-        with self._roster.reading() as self._left:
-            await self.windows.refill()
+        async with self.schedule.reading:
+            with self._roster.reading() as self._left:
+                await self.windows.refill()
 
     async def refill_schedule(self) -> None:
-        with self._roster.reading() as left:
-            await self.schedule.refill(lambda row: self._hold_upcoming(row, left))
+        async with self.schedule.reading:
+            with self._roster.reading() as left:
+                await self.schedule.refill(lambda row: self._hold_upcoming(row, left))
 
     def _known(self, row: JobRow) -> JobType | None:
         declared = self._types.get(row.job_type)
@@ -151,19 +168,34 @@ class Intake:
 
     def _hold_available(self, row: JobRow) -> bool:
         declared = self._known(row)
-        if declared is None or row.id in self._roster or row.id in self._left:
+        if declared is None or row.id in self._roster or row.id in self._left or row.shard not in self._holdings:
             return False
         held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.WAITING)
         if self.is_later(row):  # its moment has come, but the schedule would have got to it only now
-            held.tally.due_later -= 1
-            held.tally.waiting += 1
+            held.depth.due_later -= 1
+            held.depth.waiting += 1
         self._roster.hold(held)
-        self._dispatcher.offer(held)
+        self._groups.offer(held)
         return True
+
+    def own(self, shards: Collection[int], begun_us: int, upcoming: Sequence[JobRow], *, full: bool) -> None:
+        """These shards are ours from here on; `upcoming` is the first page of what is due later than `begun_us`.
+
+        To be called under `schedule.reading`.
+        """
+        self.windows.own(shards)
+        for row in self.schedule.own(shards, begun_us, upcoming, full=full):
+            self._hold_upcoming(row, set())
+        self._wake()
+
+    def disown(self, shards: Collection[int]) -> None:
+        """These shards are somebody else's."""
+        self.windows.disown(shards)
+        self.schedule.disown(shards)
 
     def _hold_upcoming(self, row: JobRow, left: set[int]) -> None:
         declared = self._known(row)
-        if declared is None or row.id in self._roster or row.id in left:
+        if declared is None or row.id in self._roster or row.id in left or not self.schedule.belongs(row):
             return
         held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.DUE_LATER)
         self._roster.hold(held)
@@ -176,4 +208,6 @@ class Intake:
         )
 
     async def _upcoming(self, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
-        return await self._reader.upcoming(due_after=due_after, id_after=id_after, limit=limit)
+        return await self._reader.upcoming(
+            due_after=due_after, id_after=id_after, limit=limit, shards=list(self._holdings)
+        )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from holdfast.errors import ConfigurationError
 from holdfast.model.ids import micros
 from holdfast.model.job import PRIORITIES, PRIORITY_RANK, Priority
+from holdfast.model.placement import DEFAULT_GROUP
 from holdfast.model.signature import signature_of
 
 Executor = Literal["loop", "thread", "process"]
@@ -27,7 +28,10 @@ class Lane(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
-    """What `app.job(...)` was told; None leaves the choice to the settings. `timeout` is seconds per attempt."""
+    """What `app.job(...)` was told; None leaves the choice to the settings. `timeout` is seconds per attempt.
+
+    `group_limit` jobs of one group run at the same time. `shard_group`: whose runners own and run these jobs.
+    """
 
     priority: Priority = "normal"
     max_attempts: int | None = None
@@ -36,6 +40,8 @@ class JobOptions:
     retry_on: tuple[type[Exception], ...] = (Exception,)
     give_up_on: tuple[type[Exception], ...] = ()
     name: str | None = None
+    group_limit: int = 1
+    shard_group: str = DEFAULT_GROUP
 
 
 class JobType:
@@ -44,6 +50,7 @@ class JobType:
     __slots__ = (
         "function",
         "give_up_on",
+        "group_limit",
         "is_async",
         "keyword_only",
         "lane",
@@ -51,6 +58,7 @@ class JobType:
         "name",
         "priority",
         "retry_on",
+        "shard_group",
         "signature",
         "timeout_us",
     )
@@ -66,6 +74,8 @@ class JobType:
         self.timeout_us = micros(_positive(self.name, "timeout", options.timeout) or 0)
         self.retry_on = options.retry_on
         self.give_up_on = options.give_up_on
+        self.group_limit: int = _positive(self.name, "group_limit", options.group_limit)
+        self.shard_group = options.shard_group
         self.signature = signature_of(function, name=self.name, skip_first=False)
         self.keyword_only = _keyword_only(function)
 

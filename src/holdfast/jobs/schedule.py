@@ -3,12 +3,16 @@
 The soonest are held in memory, in a bounded heap. The horizon, a moment and a job's id, says up to where it holds all
 there are: many jobs may be due at one moment. Beyond it jobs wait in the store, and the next page is read before its
 moment is reached.
+
+A shard that is adopted comes with what is due later in it up to the horizon; what was due already when it was adopted
+belongs to the windows.
 """
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from holdfast.model.job import JobRow
 
@@ -27,13 +31,38 @@ class Schedule:
         self._size_max = size_max
         self._read = read
         self._heap: list[tuple[int, int, Held]] = []
+        self._begun: dict[int, int] = {}
         self._horizon = (0, 0)
-        self._more = True
+        self._more = False
         self._loading = False
+        self.reading = asyncio.Lock()
+        """Held while pages are read, and by who changes which shards they are read of."""
 
-    def begin(self, now_us: int) -> None:
-        """From this moment on jobs are due later; what is due already belongs to the windows."""
-        self._horizon = (now_us, ID_MAX)
+    def own(self, shards: Collection[int], begun_us: int, page: Sequence[JobRow], *, full: bool) -> list[JobRow]:
+        """These shards' jobs are ours from here on; returns those that are to be held of their first `page`.
+
+        The page begins after `begun_us`; it is `full` where the store may have more. To be called under `reading`.
+        """
+        self._begun.update(dict.fromkeys(shards, begun_us))
+        if full:
+            last = (page[-1].due_at, page[-1].id)
+            self._horizon = min(self._horizon, last) if self._more else last
+            self._more = True
+        return [row for row in page if not self._is_beyond(row)]
+
+    def disown(self, shards: Collection[int]) -> None:
+        """These shards are somebody else's."""
+        for shard in shards:
+            self._begun.pop(shard, None)
+        self._heap = [entry for entry in self._heap if entry[2].row.shard not in shards]
+        heapq.heapify(self._heap)
+        if not self._begun:
+            self._more = False
+
+    def belongs(self, row: JobRow) -> bool:
+        """Whether a stored job is the schedule's to bring up, and not the windows'."""
+        begun_us = self._begun.get(row.shard)
+        return begun_us is not None and row.due_at > begun_us
 
     def admits(self, row: JobRow) -> bool:
         """Whether a job that is due later is to be held; the others are found in the store when their time is near."""
@@ -48,7 +77,7 @@ class Schedule:
 
     def counts_as_later(self, row: JobRow, now_us: int) -> bool:
         """Whether a job that is not held has yet to come due here, even if its moment has come."""
-        return row.due_at > now_us or (row.due_at > 0 and self._is_beyond(row))
+        return row.due_at > now_us or (self.belongs(row) and self._is_beyond(row))
 
     def next_at(self) -> int | None:
         """When something is to be done, in microseconds since the epoch; None while nothing is scheduled."""

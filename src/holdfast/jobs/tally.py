@@ -6,29 +6,40 @@ that made them true.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 
 from holdfast.metrics import Labels, MetricsService
 from holdfast.model.job import PRIORITIES
 from holdfast.model.ledger import DeadJobs
 
 
+class Depth:
+    """Live jobs of one type, priority and shard that are not running. Of a shard that is given away nobody sees it."""
+
+    __slots__ = ("due_later", "waiting")
+
+    def __init__(self, waiting: int = 0, due_later: int = 0) -> None:
+        self.waiting = waiting
+        self.due_later = due_later
+
+
 class Tally:
     """The numbers of one job type at one priority."""
 
     __slots__ = (
-        "attempts", "completed", "due_later", "duration", "job_type", "labels", "meters", "priority", "processed",
-        "process", "running", "submitted", "waited", "waiting",
+        "_depths", "_held", "attempts", "completed", "duration", "job_type", "labels", "meters", "priority", "process",
+        "processed", "running", "submitted", "waited",
     )  # fmt: skip
 
-    def __init__(self, metrics: MetricsService, job_type: str, priority: str) -> None:
+    def __init__(self, metrics: MetricsService, job_type: str, priority: str, held: Container[int]) -> None:
+        """`held`: the shards whose jobs are counted."""
         jobs = metrics.jobs
+        self._held = held
+        self._depths: dict[int, Depth] = {}
         self.job_type = job_type
         self.priority = priority
         self.labels: Labels = metrics.label(job_type=job_type, priority=priority)
-        self.waiting = 0
         self.running = 0
-        self.due_later = 0
         self.meters = jobs
         self.submitted = jobs.meter(operation="submit", job_type=job_type, priority=priority)
         self.process = jobs.meter(operation="process", job_type=job_type, priority=priority)
@@ -37,6 +48,29 @@ class Tally:
         self.duration = jobs.duration.labels(job_type=job_type, priority=priority).observe
         self.waited = jobs.wait_duration.labels(job_type=job_type, priority=priority).observe
         self.attempts = jobs.attempts.labels(job_type=job_type).observe
+
+    def depth(self, shard: int) -> Depth:
+        """What waits in a shard; of one that is not held, a count that nobody sees."""
+        depth = self._depths.get(shard)
+        if depth is None:
+            depth = Depth()
+            if shard in self._held:
+                self._depths[shard] = depth
+        return depth
+
+    def forget(self, shards: Collection[int]) -> None:
+        """These shards are somebody else's to count."""
+        for shard in shards:
+            self._depths.pop(shard, None)
+
+    @property
+    def waiting(self) -> int:
+        # Read by the thread that scrapes while the loop adds: copying a dictionary's values is one step.
+        return sum([depth.waiting for depth in list(self._depths.values())])
+
+    @property
+    def due_later(self) -> int:
+        return sum([depth.due_later for depth in list(self._depths.values())])
 
     def attempt_failed(self, seconds: float, error: BaseException) -> None:
         self.process.failed(seconds, error)
@@ -72,8 +106,9 @@ class Tally:
 class Tallies:
     """All tallies of a runner, and the gauges that are read from them."""
 
-    def __init__(self, metrics: MetricsService) -> None:
+    def __init__(self, metrics: MetricsService, held: Container[int]) -> None:
         self._metrics = metrics
+        self._held = held
         self._tallies: dict[tuple[str, int], Tally] = {}
         self._dead: dict[str, int] = {}
         self._detach: list[Callable[[], None]] = []
@@ -81,8 +116,13 @@ class Tallies:
     def of(self, job_type: str, priority: int) -> Tally:
         tally = self._tallies.get((job_type, priority))
         if tally is None:
-            tally = self._tallies[job_type, priority] = Tally(self._metrics, job_type, PRIORITIES[priority])
+            tally = self._tallies[job_type, priority] = Tally(self._metrics, job_type, PRIORITIES[priority], self._held)
         return tally
+
+    def forget(self, shards: Collection[int]) -> None:
+        """These shards are somebody else's to count."""
+        for tally in self._all():
+            tally.forget(shards)
 
     @property
     def live(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -30,3 +31,40 @@ class JobUnit(CommitItem):
 
     def failed(self, error: BaseException) -> None:
         self._failed(error)
+
+
+def commit_unit(commits: Commits, unit: Unit) -> asyncio.Future[None]:
+    """Done once the unit is on disk; fails as `Journal.commit`. Cancelling the future leaves the commit as it is."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    commits.add(
+        JobUnit(
+            unit,
+            committed=lambda: None if done.done() else done.set_result(None),
+            failed=lambda error: None if done.done() else done.set_exception(error),
+        )
+    )
+    return done
+
+
+def nothing() -> None:
+    """What follows where nothing has to."""
+
+
+async def commit_then(
+    commits: Commits, unit: Unit, committed: Callable[[], object], refused: Callable[[], object] = nothing
+) -> None:
+    """What follows from the commit follows also where the one who asked for it is cancelled meanwhile."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def written() -> None:
+        committed()
+        if not done.done():
+            done.set_result(None)
+
+    def failed(error: BaseException) -> None:
+        refused()
+        if not done.done():
+            done.set_exception(error)
+
+    commits.add(JobUnit(unit, committed=written, failed=failed))
+    await done

@@ -10,6 +10,10 @@ from holdfast.model.job import ArchivedJob, JobRow, JobState
 from .door import FinishedJob
 
 
+class LookAgain(Exception):
+    """Whose job it is may have changed: who waits has to ask anew."""
+
+
 class Waiters:
     """Futures by job id."""
 
@@ -44,6 +48,11 @@ class Waiters:
             for future in futures:
                 if not future.done():
                     future.set_exception(error)
+                    future.exception()  # nobody has to look at it
+
+    def look_again(self) -> None:
+        """Shards were given away, or attempts elsewhere are over."""
+        self.fail(LookAgain())
 
     def _tell(self, finished: FinishedJob, job: int) -> None:
         for future in self._waiting.pop(job):

@@ -46,17 +46,25 @@ class Window:
 class Windows:
     """The windows of the owned shards."""
 
-    def __init__(
-        self, *, shards: Collection[int], size_max: int, read: ReadPage, hold: Callable[[JobRow], bool]
-    ) -> None:
+    def __init__(self, *, size_max: int, read: ReadPage, hold: Callable[[JobRow], bool]) -> None:
         """`hold` takes a row that was read and says whether it is held now (it may be already, or have ended)."""
         self._size_max = size_max
         self._read = read
         self._hold = hold
-        self._windows = {
-            (shard, priority): Window(shard, priority) for shard in shards for priority in range(len(PRIORITIES))
-        }
-        self._hungry: list[Window] = list(self._windows.values())
+        self._windows: dict[tuple[int, int], Window] = {}
+        self._hungry: list[Window] = []
+
+    def own(self, shards: Collection[int]) -> None:
+        """These shards' windows are to be filled."""
+        for shard in shards:
+            for priority in range(len(PRIORITIES)):
+                window = self._windows[shard, priority] = Window(shard, priority)
+                self._hungry.append(window)
+
+    def disown(self, shards: Collection[int]) -> None:
+        """These shards are somebody else's."""
+        self._windows = {place: window for place, window in self._windows.items() if window.shard not in shards}
+        self._hungry = [window for window in self._hungry if window.shard not in shards]
 
     def admits(self, row: JobRow) -> bool:
         """Whether a job that has become available is to be held."""
@@ -93,6 +101,8 @@ class Windows:
         while self._hungry:
             window = self._hungry[-1]
             await self._load(window)
+            if window not in self._hungry:
+                continue  # it was given away meanwhile
             self._hungry.remove(window)
             if window.more and window.held * 2 <= self._size_max:
                 self._ask(window)

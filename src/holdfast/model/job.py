@@ -50,6 +50,10 @@ MOVES: dict[JobState, frozenset[JobState]] = {
 """`running -> available` is an attempt given back: its executor was drained or reaped."""
 
 
+CRASHED = "RunnerUnavailable: the runner died while an attempt ran"
+"""The `last_error` of a job whose attempt was under way when its executor was reaped; `crashes` counts it."""
+
+
 class JobRow(NamedTuple):
     """A live job. Guarded where it has a key: no other live job of its type and group (None is one group) holds it.
 
@@ -83,7 +87,11 @@ class StartRecord(NamedTuple):
 
     One record covers a batch across shards, as long as `owner` owns all of them: a record per shard would write as
     many records as jobs. Whoever takes a shard over finds its jobs in the records by their ids. A pair counts only
-    while its job is live with `attempt = number - 1`; so an attempt that ended need not be taken out of its record.
+    while its job is live with `attempt = number - 1`; so an attempt that ended need not be taken out of its record,
+    unless the job runs on under the same number (given back) or somebody else writes the end.
+
+    A record stands as long as its executor: the reaper takes them away, and in the same transaction counts a crash for
+    each job whose attempt stood there.
     """
 
     id: int
@@ -106,8 +114,13 @@ def unpack_attempts(packed: bytes) -> list[tuple[int, int]]:
 _attempts = msgspec.json.Decoder(list[tuple[int, int]])
 
 
-CRASHED = "RunnerUnavailable: the runner died while an attempt ran"
-"""The `last_error` of a job for which a reaper has counted a crash."""
+class GroupPlace(NamedTuple):
+    """A live job of a group that has been started before, so those behind it have to wait for its end."""
+
+    job: int
+    shard: int
+    job_type: str
+    group: str
 
 
 class EndStart(NamedTuple):

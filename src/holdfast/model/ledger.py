@@ -32,8 +32,9 @@ class JobCounts(NamedTuple):
 
 
 class LiveJobs(NamedTuple):
-    """Live jobs of one type and priority: those whose time has come (running ones among them), and the others."""
+    """Live jobs of one shard, type and priority: those whose time has come (running ones too), and the others."""
 
+    shard: int
     job_type: str
     priority: int
     due: int

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
-from holdfast.model.job import ArchivedJob, JobRow, StartRecord
+from holdfast.model.job import ArchivedJob, GroupPlace, JobRow, StartRecord
 from holdfast.model.ledger import DeadJobs, Ledger, LiveJobs
 from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
 
@@ -84,6 +84,10 @@ class JobReader(Protocol):
 
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         """Start records by ascending id; with `shards` those that speak of a live job of theirs, and of others too."""
+        ...
+
+    async def group_places(self, *, shards: Collection[int] | None = None) -> Sequence[GroupPlace]:
+        """The live jobs of groups that have been tried or were part of a crash. Scans what is live: for take-over."""
         ...
 
     async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:

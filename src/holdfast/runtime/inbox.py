@@ -118,15 +118,13 @@ class InboxTaking:
             case MessageRow():
                 return await self._begin_message(row.id, entry)
             case JobRow():
-                return self._jobs.adopt(entry, Take(row.id))
+                return self._jobs.take(entry, Take(row.id))
             case Command():
                 self._waiting.add(row.id)
                 self._commands.start(self._obey(row.id, entry), name=entry.verb)
                 return None
             case AttemptEnd():
-                self._unreadable.add(row.id)
-                logger.error("inbox row %s tells of an attempt elsewhere, which this version can't take", row.id)
-                return None
+                return self._jobs.take_end(entry, Take(row.id), row.shard)
 
     async def _begin_message(self, row_id: int, message: MessageRow) -> Awaitable[None] | None:
         self._waiting.add(row_id)

@@ -40,6 +40,7 @@ from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
 from holdfast.model.health import Check, Health
 from holdfast.model.ids import MessageId, micros
+from holdfast.model.placement import Placement
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.store import RunnerStore
 from holdfast.settings import Settings
@@ -115,9 +116,10 @@ class Runner:
         address = "" if self._front is None else await self._front.listen()
         await self._lease.start(address=address, version=VERSION, types=types, group=GROUP)
         self._engine = self._entity_engine()
-        self._jobs = self._job_engine()
+        self._jobs = self._job_engine(Placement.of(await self._store.membership.groups()))
         self._watchdog.start()
         await self._jobs.start()
+        await self._jobs.adopt([shard.number for shard in self._lease.shards])
         await self._engine.start()
         await self._pruning.start()
         self._inbox = InboxTaking(store=self._store, entities=self._engine, jobs=self._jobs)
@@ -266,7 +268,7 @@ class Runner:
             )
         )
 
-    def _job_engine(self) -> JobEngine:
+    def _job_engine(self, placement: Placement) -> JobEngine:
         around = JobSurroundings(
             commits=self._group,
             journal=self._journal,
@@ -278,11 +280,12 @@ class Runner:
             metrics=self._metrics,
             settings=self._settings.jobs,
             runner_id=self._lease.runner_id,
+            placement=placement,
+            inbox=self._store.inbox_reader,
             transaction_timeout_s=self._settings.entities.transaction_timeout,
         )
-        owned = [shard.number for shard in self._lease.shards]
         types = [job.declared for job in self._job_types.values()]
-        return JobEngine(around, types=types, shards=owned, shard_count=len(owned))
+        return JobEngine(around, types=types)
 
     def _shard_of(self, address: Address) -> int:
         return shard_of(address.entity_type, address.entity_id, len(self._lease.shards))

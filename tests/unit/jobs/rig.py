@@ -18,7 +18,9 @@ from holdfast.kit.batching import GroupCommit
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
+from holdfast.model.cluster import GroupRow
 from holdfast.model.ledger import JobCounts
+from holdfast.model.placement import Placement
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.membership import Registration
 from holdfast.settings import JobSettings
@@ -82,11 +84,12 @@ class Rig:
             metrics=self.metrics,
             settings=self.settings,
             runner_id=runner_id,
+            placement=Placement.of([GroupRow("default", 0, SHARDS, ())]),
+            inbox=self.store.inbox_reader,
         )
-        self.engine = JobEngine(
-            self.around, types=[job.declared for job in self.jobs], shards=range(SHARDS), shard_count=SHARDS
-        )
+        self.engine = JobEngine(self.around, types=[job.declared for job in self.jobs])
         await self.engine.start()
+        await self.engine.adopt(range(SHARDS))
         await self.engine.ready()
         return self.engine
 

@@ -48,10 +48,10 @@ async def test_a_job_left_in_the_inbox_is_taken_and_run_once(rig: Rig) -> None:
     await rig.open()
     first = await rig.store.ids.allocate(2)
     second = first + 1
-    await rig.engine.adopt(left(work, first, work.call(7)), await leave(rig, left(work, first, work.call(7))))
+    await rig.engine.take(left(work, first, work.call(7)), await leave(rig, left(work, first, work.call(7))))
     assert (await rig.engine.wait(job_id(first))).unwrap(None) == 7
     assert await rig.engine.admit([(work.call(8), second)], retry=False) == [(second, False)]
-    await rig.engine.adopt(left(work, second, work.call(8)), await leave(rig, left(work, second, work.call(8))))
+    await rig.engine.take(left(work, second, work.call(8)), await leave(rig, left(work, second, work.call(8))))
     assert await rig.engine.admit([(work.call(8), second)], retry=True) == [(second, False)]
     assert (await rig.engine.wait(job_id(second))).unwrap(None) == 8
     assert runs == 2
@@ -75,7 +75,7 @@ async def test_a_key_that_was_taken_leads_a_job_from_the_inbox_to_the_first_one(
     first = await work.opts(key="k").submit(7)
     number = await rig.store.ids.allocate(1)
     row = left(work, number, work.opts(key="k").call(7))
-    await rig.engine.adopt(row, await leave(rig, row))
+    await rig.engine.take(row, await leave(rig, row))
     assert (await rig.engine.wait(job_id(number))).id == first.id
     assert (await rig.engine.wait(job_id(number))).unwrap(None) == 7
     assert runs == 1
@@ -95,7 +95,7 @@ async def test_a_conflict_found_in_the_inbox_is_stored_as_the_outcome(rig: Rig) 
     await work.opts(key="k").submit(7)
     number = await rig.store.ids.allocate(1)
     row = left(work, number, work.opts(key="k").call(8))
-    await rig.engine.adopt(row, await leave(rig, row))
+    await rig.engine.take(row, await leave(rig, row))
     finished = await rig.engine.wait(job_id(number))
     assert (finished.state, finished.reason) == (JobState.DEAD, "Validation")
     with pytest.raises(JobDead, match="other arguments"):

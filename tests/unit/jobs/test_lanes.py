@@ -7,13 +7,15 @@ from typing import Any
 
 from holdfast.jobs.attempt import Held, Phase
 from holdfast.jobs.lanes import ROUND, LaneQueue
+from holdfast.jobs.tally import Tally
+from holdfast.metrics import MetricsService
 from holdfast.model.job import JobRow
 
 
 def held(job: int, priority: int) -> Held:
     row = JobRow(job, 0, "t", priority, b"", b"", None, None, 1, 1, 0, 0, 0, 0, None, 0, 1, None, None)
     nothing: Any = None
-    return Held(row, nothing, nothing, Phase.WAITING)
+    return Held(row, nothing, Tally(MetricsService(), "t", "normal", ()), Phase.WAITING)
 
 
 def filled(**queued: int) -> LaneQueue:

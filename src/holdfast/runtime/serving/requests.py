@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from holdfast.entities.entity_type import EntityType
 from holdfast.errors import HoldfastError, MalformedMessage
 from holdfast.jobs.engine import JobEngine
-from holdfast.jobs.requests import job_number
+from holdfast.jobs.lookup import job_number
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
 from holdfast.model.envelope import Request, Result

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from holdfast.model.address import Address
-from holdfast.model.job import ArchivedJob, JobRow, StartRecord, unpack_attempts
+from holdfast.model.job import ArchivedJob, GroupPlace, JobRow, StartRecord, unpack_attempts
 from holdfast.model.ledger import DeadJobs, LiveJobs
 from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow, OutcomeKind
 from holdfast.ports.reads import StoredState
@@ -158,10 +158,17 @@ class MemoryJobReader:
         ]
         return _page(found, len(found))
 
+    async def group_places(self, *, shards: Collection[int] | None = None) -> Sequence[GroupPlace]:
+        return [
+            GroupPlace(row.id, row.shard, row.job_type, row.group)
+            for row in _within(self._tables.jobs.rows.values(), shards)
+            if row.group is not None and (row.attempt or row.crashes)
+        ]
+
     async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:
         jobs = _within(self._tables.jobs.rows.values(), shards)
-        due = Counter((row.job_type, row.priority, row.due_at <= due_before) for row in jobs)
-        kinds = sorted({(row.job_type, row.priority) for row in jobs})
+        due = Counter((row.shard, row.job_type, row.priority, row.due_at <= due_before) for row in jobs)
+        kinds = sorted({(row.shard, row.job_type, row.priority) for row in jobs})
         return [LiveJobs(*kind, due[*kind, True], due[*kind, False]) for kind in kinds]
 
     async def dead_counts(self, *, shards: Collection[int] | None = None) -> Sequence[DeadJobs]:

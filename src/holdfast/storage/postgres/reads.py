@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdfast.model.address import Address
-from holdfast.model.job import ArchivedJob, JobRow, StartRecord
+from holdfast.model.job import ArchivedJob, GroupPlace, JobRow, StartRecord
 from holdfast.model.ledger import DeadJobs, LiveJobs
 from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
 from holdfast.ports.reads import StoredState
@@ -118,6 +118,9 @@ class PostgresJobReader:
 
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         return [StartRecord(*row) for row in await self._read("starts", shards)]
+
+    async def group_places(self, *, shards: Collection[int] | None = None) -> Sequence[GroupPlace]:
+        return [GroupPlace(*row) for row in await self._count("group_places", shards)]
 
     async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:
         return [LiveJobs(*row) for row in await self._count("jobs_live_counts", due_before, shards)]

@@ -12,7 +12,7 @@ import apsw
 
 from holdfast.errors import PersistenceError
 from holdfast.model.address import Address
-from holdfast.model.job import ArchivedJob, JobRow, StartRecord
+from holdfast.model.job import ArchivedJob, GroupPlace, JobRow, StartRecord
 from holdfast.model.ledger import DeadJobs, LiveJobs
 from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
 from holdfast.ports.reads import StoredState
@@ -140,6 +140,9 @@ class SqliteJobReader:
 
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         return [StartRecord(*row) for row in self._read("starts", {"shards": listed(shards)})]
+
+    async def group_places(self, *, shards: Collection[int] | None = None) -> Sequence[GroupPlace]:
+        return [GroupPlace(*row) for row in await self._count("group_places", {"shards": listed(shards)})]
 
     async def live_counts(self, *, due_before: int, shards: Collection[int] | None = None) -> Sequence[LiveJobs]:
         wanted = {"due_before": due_before, "shards": listed(shards)}

@@ -83,15 +83,19 @@ WHERE $1::integer[] IS NULL OR EXISTS (
 ORDER BY id;
 
 -- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
-SELECT job_type, priority, count(*) FILTER (WHERE due), count(*) FILTER (WHERE NOT due)
+SELECT shard, job_type, priority, count(*) FILTER (WHERE due), count(*) FILTER (WHERE NOT due)
 FROM (
-    SELECT job_type, priority, due_at <= $1 AS due FROM holdfast_job WHERE $2::integer[] IS NULL
+    SELECT shard, job_type, priority, due_at <= $1 AS due FROM holdfast_job WHERE $2::integer[] IS NULL
     UNION ALL
-    SELECT job_type, priority, true FROM holdfast_job WHERE shard = ANY ($2) AND due_at = 0
+    SELECT shard, job_type, priority, true FROM holdfast_job WHERE shard = ANY ($2) AND due_at = 0
     UNION ALL
-    SELECT job_type, priority, due_at <= $1 FROM holdfast_job WHERE shard = ANY ($2) AND due_at > 0
+    SELECT shard, job_type, priority, due_at <= $1 FROM holdfast_job WHERE shard = ANY ($2) AND due_at > 0
 ) AS job
-GROUP BY job_type, priority;
+GROUP BY shard, job_type, priority;
+
+-- group_places: reads the live jobs of groups that have been started before.
+SELECT id, shard, job_type, "group" FROM holdfast_job
+WHERE "group" IS NOT NULL AND (attempt > 0 OR crashes > 0) AND ($1::integer[] IS NULL OR shard = ANY ($1));
 
 -- jobs_dead_counts: counts dead jobs that nobody has dealt with, with the time when the oldest died.
 SELECT job_type, count(*), min(finished_at) FROM holdfast_job_archive

@@ -72,9 +72,14 @@ WHERE :shards IS NULL OR EXISTS (
 ORDER BY id;
 
 -- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
-SELECT job_type, priority, sum(due_at <= :due_before), sum(due_at > :due_before) FROM holdfast_job
+SELECT shard, job_type, priority, sum(due_at <= :due_before), sum(due_at > :due_before) FROM holdfast_job
 WHERE (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
-GROUP BY job_type, priority;
+GROUP BY shard, job_type, priority;
+
+-- group_places: reads the live jobs of groups that have been started before.
+SELECT id, shard, job_type, "group" FROM holdfast_job
+WHERE "group" IS NOT NULL AND (attempt > 0 OR crashes > 0)
+    AND (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)));
 
 -- jobs_dead_counts: counts dead jobs that nobody has dealt with, with the time when the oldest died.
 SELECT job_type, count(*), min(finished_at) FROM holdfast_job_archive

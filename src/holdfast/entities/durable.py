@@ -25,6 +25,7 @@ from holdfast.model.message import (
     TimerCancel,
 )
 from holdfast.model.unit import Row
+from holdfast.ports.turn import Turn
 
 from .declared import decode_declared, encode_declared
 from .handler import Handler
@@ -119,8 +120,8 @@ class DurableTurn(HandlerTurn):
         # As the class above would do it; a call for every message counts.
         self.activation = activation
         self.handler = handler
-        self.arguments = ()
-        self.caller = None
+        self.arguments: tuple[Any, ...] = ()
+        self.caller: Turn | None = None
         self.timeout = rules.handler_timeout
         self.row = row
         self.keeps_place = handler.keeps_place

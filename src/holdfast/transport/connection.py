@@ -41,6 +41,8 @@ from .streams import CREDIT_MAX, IncomingStream, OutgoingStream
 
 log = logging.getLogger(__name__)
 
+_ASKING = (Call, Request, StreamOpen)  # made once: `Call | Request` would be made anew for every envelope
+
 
 class Connection:
     """Implements the port `Peer` over one line. `gate` is None on the side that connects.
@@ -142,7 +144,7 @@ class Connection:
             for envelope in batch:
                 if isinstance(envelope, Result):
                     succeed(envelope)
-                elif isinstance(envelope, Call | Request | StreamOpen):
+                elif isinstance(envelope, _ASKING):
                     if choked:
                         self._turn_back(envelope.correlation)
                     else:

@@ -19,6 +19,7 @@ from .durable import DurableTurn, Listener, outcome_of
 from .handler import Handler
 from .inflight import Inflight
 from .manager import EntityManager
+from .parting import MOVED
 from .surroundings import Surroundings
 from .timers import unstage
 from .turns import Activation, HandlerTurn
@@ -52,6 +53,7 @@ class Admission:
         self._ids = around.ids
         self._manager = manager
         self._delivery = delivery
+        self._catching_up = delivery.catching_up
         self._inflight = inflight
         self._committer = committer
 
@@ -60,7 +62,8 @@ class Admission:
     ) -> Admitted:
         """A message from its sender, not stored yet.
 
-        Raises KeyConflict, MailboxFull, MalformedMessage, RunnerUnavailable; nothing was written then.
+        Raises KeyConflict, MailboxFull, MalformedMessage, EntityNotAssignedToRunner, RunnerUnavailable; nothing was
+        written then.
         """
         if retry or row.key is not None or row.id in self._inflight:
             known = await self._known(row, listener, retry=retry)
@@ -68,9 +71,13 @@ class Admission:
                 return known
         activation = self._manager.activation(row.address)
         self._manager.refuse_overload(activation)
-        if not self._delivery.caught_up:
-            await self._delivery.refill(activation)
-        next_id = await self._ids.take() if row.every_us else 0
+        if self._catching_up.behind:
+            await self._catching_up.first(activation)
+            activation = self._manager.activation(row.address)
+        next_id = 0
+        if row.every_us:
+            next_id = await self._ids.take()
+            activation = self._manager.activation(row.address)
         turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
         self._let_in(turn, listener, one_way=one_way)
         return Admitted(False, turn, row.id)
@@ -82,11 +89,10 @@ class Admission:
 
         None where something has to be looked up first; then `accept` does it.
         """
-        delivery = self._delivery
-        if row.key is not None or row.every_us or row.id in self._inflight.by_id or not delivery.caught_up:
+        if row.key is not None or row.every_us or row.id in self._inflight.by_id or self._catching_up.behind:
             return None
         self._manager.refuse_overload(activation)
-        turn = DurableTurn(activation, handler, row, delivery.rules, stored=False)
+        turn = DurableTurn(activation, handler, row, self._delivery.rules, stored=False)
         self._let_in(turn, listener, one_way=one_way)
         return turn
 
@@ -111,7 +117,10 @@ class Admission:
                 activation.unstored = True
 
     async def listen(self, message_id: int, listener: Listener) -> None:
-        """Tells the listener how the message of this id ends, or ended. Raises MessageNotFound."""
+        """Tells the listener how the message of this id ends, or ended.
+
+        Raises MessageNotFound, and EntityNotAssignedToRunner where it is stored for another owner.
+        """
         turn = self._inflight.get(message_id)
         if turn is not None:
             turn.listeners.append(listener)
@@ -120,10 +129,29 @@ class Admission:
         if done is not None:
             handler = self._manager.hosted_type(done.entity_type).handlers[done.method]
             listener.done(*outcome_of(handler, done))
-        elif await self._reader.by_id(message_id) is not None:
-            self._inflight.await_message(message_id, listener)
-        else:
+        elif (stored := await self._reader.by_id(message_id)) is None:
             raise MessageNotFound(f"no message {message_id}: it never was, or its retention has passed")
+        elif stored.shard not in self._manager.shards:
+            raise (self._manager.closed or MOVED).unknown()
+        else:
+            self._await(stored, listener)
+
+    def _await(self, stored: MessageRow, listener: Listener) -> None:
+        """The listener hears of it once it is held, which it may be by now."""
+        turn = self._inflight.get(stored.id)
+        if turn is not None:
+            turn.listeners.append(listener)
+        else:
+            self._inflight.await_message(stored.id, stored.shard, listener)
+
+    async def shard_of(self, message_id: int) -> int | None:
+        """Where a stored message belongs; None where it is stored no more."""
+        stored = await self._reader.by_id(message_id)
+        return None if stored is None else stored.shard
+
+    async def has_timer(self, address: Address, name: str) -> bool:
+        """Whether a timer of this name is stored, whoever owns it."""
+        return await self._reader.timer(address, name) is not None
 
     def forget(self, message_id: int, listener: Listener) -> None:
         """Nobody waits behind this listener any more."""
@@ -164,6 +192,8 @@ class Admission:
             stored = await self._reader.by_key(row.address, row.method, row.key)
         if stored is None:
             return None
+        if stored.shard not in self._manager.shards:
+            raise self._manager.not_here()
         _refuse_conflict(stored, row)
         turn = self._inflight.get(stored.id)
         if turn is None and not stored.due_at:
@@ -174,7 +204,7 @@ class Admission:
         if not stored.due_at:
             raise AlreadyProcessingMessage(f"message {stored.id} is stored and waits for its turn")
         self._manager.hosted_type(row.entity_type).duplicates.inc()
-        self._inflight.await_message(stored.id, listener)
+        self._await(stored, listener)
         listener.stored()
         return Admitted(True, None, stored.id)
 

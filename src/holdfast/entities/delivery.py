@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from holdfast.errors import HoldfastError, MalformedMessage, PersistenceError, RunnerUnavailable
+from holdfast.errors import HoldfastError, MalformedMessage, MessageError, PersistenceError
 from holdfast.kit.tasks import TaskOwner
-from holdfast.model.address import Address
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import Consume, MessageRow
 
+from .catching_up import CatchingUp
 from .due import DueQueue
 from .durable import DurableRules, DurableTurn, outcome_of
 from .handler import Handler
 from .inflight import Inflight
 from .manager import EntityManager
+from .parting import STOPPED, Parting
 from .surroundings import Surroundings
+from .suspects import Suspects
 from .turns import Activation, Ending
 from .units import Committer, RowsItem, surely_not_written
 
@@ -39,6 +41,7 @@ class Delivery:
         self, around: Surroundings, *, manager: EntityManager, inflight: Inflight, committer: Committer
     ) -> None:
         self._manager = manager
+        self._shards = manager.shards
         self._committer = committer
         self._reader = around.reader
         self._ids = around.ids
@@ -49,12 +52,12 @@ class Delivery:
         self.rules = DurableRules(around, deliveries=self)
         self._tasks = TaskOwner("holdfast-delivery")
         self._parked: set[str] = set()
-        self._refilling: set[Address] = set()
-        self._suspects: deque[DurableTurn] = deque()
-        self._suspect: DurableTurn | None = None
-        self.due = DueQueue(around, deliver=self.deliver_stored)
-        self.caught_up = False
-        """All that was stored when this runner started has been handed out, or is marked as overflow."""
+        self._suspects = Suspects(start=self._start_suspect, hold_back=self._hold_back)
+        self._unsure: dict[asyncio.Task[None], int] = {}
+        """Who finds out what an unknown commit has written, and for which shard."""
+        self.crowded: Callable[[], None] = _nothing
+        self.due = DueQueue(around, shards=manager.shards, deliver=self.deliver_stored, crowd=lambda: self.crowded())
+        self.catching_up = CatchingUp(around, manager=manager, inflight=inflight, delivery=self)
 
     def turn(
         self, activation: Activation, handler: Handler, row: MessageRow, *, stored: bool, next_id: int = 0
@@ -62,15 +65,21 @@ class Delivery:
         """A message to be handed out; `next_id` is for the next occurrence of a repeating timer."""
         return DurableTurn(activation, handler, row, self.rules, stored=stored, next_id=next_id)
 
-    def deliver_stored(self, rows: Iterable[MessageRow]) -> None:
-        """Stored messages whose time has come; those in memory already are passed over."""
+    def deliver_stored(self, rows: Iterable[MessageRow], moment: int | None = None) -> None:
+        """Stored messages whose time has come; those in memory already are passed over.
+
+        `moment`: when they were read, where that was not just now. If their shard has left since they are passed over.
+        """
+        since = self._shards.moment if moment is None else moment
         for row in rows:
             self.due.remove(row.id)
-            if row.id not in self._inflight:
+            if row.id not in self._inflight and self._shards.held_since(row.shard, since):
                 self._deliver_one(row)
 
     def deliver_later(self, row: MessageRow) -> None:
         """A row that has just been committed: at once, or at its time; a timer takes the place of the last one."""
+        if row.shard not in self._shards:
+            return
         if row.name is not None:
             self._replace_timer(row)
         if row.due_at > self._clock.now_us():
@@ -78,36 +87,10 @@ class Delivery:
         else:
             self.deliver_stored([row])
 
-    async def refill(self, activation: Activation) -> None:
-        """Takes the next stored messages of an entity, oldest first, before any that come meanwhile."""
-        now, room = self._clock.now_us(), activation.hosted.mailbox
-        rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
-        self._refilling.discard(activation.address)
-        activation.overflow = False
-        self.deliver_stored(rows)
-        activation.overflow = activation.overflow or len(rows) == room
-
-    def look_for(self, message_ids: list[int]) -> None:
-        """Delivers those of these messages that are stored, and that nobody has in hand."""
-        if message_ids and not self._manager.draining:
-            self._tasks.start(self._look_for(message_ids), name="look for messages")
-
-    async def _look_for(self, message_ids: list[int]) -> None:
-        for message_id in message_ids:
-            row = None if message_id in self._inflight else await self._reader.by_id(message_id)
-            if row is not None:
-                self.deliver_later(row)
-
-    def refill_soon(self, activation: Activation) -> None:
-        """The mailbox of an entity has run empty of which more is stored."""
-        if activation.address not in self._refilling and not self._manager.draining:
-            self._refilling.add(activation.address)
-            self._tasks.start(self.refill(activation), name=f"refill {activation.address}")
-
     @property
     def busy(self) -> bool:
         """Whether rows are being read that will be delivered at once."""
-        return len(self._tasks) > 0
+        return len(self._tasks) > 0 or self.catching_up.busy
 
     def overdue(self, now_us: int) -> bool:
         """Whether a message's time has come that has not been handed out."""
@@ -117,13 +100,42 @@ class Delivery:
     async def stop(self) -> None:
         """What is stored stays there; whoever waits here is told."""
         await self.due.stop()
+        await self.catching_up.stop()
         await self._tasks.stop()
-        self._inflight.hang_up(RunnerUnavailable("this runner has stopped; ask another", executed="unknown"))
+        self._inflight.hang_up((self._manager.closed or STOPPED).unknown())
 
-    def refuse_unstored(self) -> None:
-        """At the end of a drain: what is not on disk was never accepted."""
-        for turn in [turn for turn in self._inflight if not turn.stored]:
-            self.refuse(turn, RunnerUnavailable("this runner is stopping"))
+    # Shards that leave.
+
+    def part_with_waiting(self, turn: DurableTurn, parting: Parting) -> None:
+        """A message in a mailbox whose entity leaves. Where its row is just being written, `part_with` comes later."""
+        if turn.take_back():
+            self._part(turn, parting.refused())
+        elif turn.stored:
+            self._part(turn, parting.unknown())
+
+    def part_with(self, shards: Collection[int], parting: Parting) -> None:
+        """Forgets all there is of these shards, once nothing of theirs is being written any more."""
+        self.due.forget(shards)
+        self.catching_up.ended(shards)
+        turns = [turn for turn in self._inflight if turn.row.shard in shards]
+        for turn in turns:
+            turn.abandoned = True
+        for turn in turns:
+            self._part(turn, parting.unknown())
+        self._inflight.hang_up_on(shards, parting.unknown())
+
+    def _part(self, turn: DurableTurn, error: MessageError) -> None:
+        turn.abandoned = True
+        self._dismiss(turn)
+        listeners, turn.listeners = turn.listeners, []
+        for listener in listeners:
+            listener.refused(error)
+
+    async def made_sure(self, shards: Collection[int]) -> None:
+        """Returns once it is known what commits of unknown outcome have written for these shards."""
+        asking = [task for task, shard in self._unsure.items() if shard in shards]
+        if asking:
+            await asyncio.wait(asking)
 
     # What turns report (durable.Deliveries).
 
@@ -136,8 +148,10 @@ class Delivery:
         )
 
     def _not_stored(self, turn: DurableTurn, error: PersistenceError) -> None:
-        if error.executed == "unknown" and not self._manager.draining:
-            self._tasks.start(self._look_up(turn, error), name=f"look up {turn.row.id}")
+        if error.executed == "unknown" and self._manager.closed is None:
+            task = self._tasks.start(self._look_up(turn, error), name=f"look up {turn.row.id}")
+            self._unsure[task] = turn.row.shard
+            task.add_done_callback(self._unsure.pop)
         else:
             self.refuse(turn, error)
 
@@ -188,9 +202,10 @@ class Delivery:
 
     def not_written(self, turn: DurableTurn, error: BaseException) -> None:
         unsure = isinstance(error, PersistenceError) and error.executed == "unknown"
-        if turn.stored and self._manager.draining:
-            self._dismiss(turn)
-        elif (turn.stored or unsure) and not self._manager.draining:
+        away = self._manager.closed is not None or turn.row.shard not in self._shards
+        if turn.stored and away:
+            self._put_off(turn)
+        elif (turn.stored or unsure) and not away:
             turn.in_doubt = True
             if turn.keeps_place:
                 self.hold(turn)
@@ -206,11 +221,9 @@ class Delivery:
         if handler is None or not handler.durable:
             self._park(row)
             return
-        if self._manager.draining:
-            return
         try:
-            activation = self._manager.activation(row.address)
-        except RunnerUnavailable:
+            activation = self._manager.activation_of_stored(row.address, row.shard)
+        except MessageError:
             return
         if activation.overflow or activation.queued >= activation.hosted.mailbox:
             activation.overflow = True
@@ -221,9 +234,10 @@ class Delivery:
         self._start_stored(self.turn(activation, handler, row, stored=True))
 
     async def _deliver_timer(self, activation: Activation, handler: Handler, row: MessageRow) -> None:
+        moment = self._shards.moment
         turn = self.turn(activation, handler, row, stored=True, next_id=await self._ids.take())
-        if row.id not in self._inflight:
-            turn.activation = self._manager.activation(row.address)
+        if row.id not in self._inflight and self._shards.held_since(row.shard, moment):
+            turn.activation = self._manager.activation_of_stored(row.address, row.shard)
             self._start_stored(turn)
 
     def _start_stored(self, turn: DurableTurn) -> None:
@@ -232,21 +246,15 @@ class Delivery:
             turn.die(f"{turn.row.method} was running in {turn.row.crashes} deaths of its runner")
             self._committer.join(turn)
         elif turn.row.crashes:
-            self._suspects.append(turn)
-            if self._suspect is not None:
-                self._hold_back(turn)
-            self._try_suspect()
+            self._suspects.enter(turn)
         else:
             self.hand_out(turn)
 
-    def _try_suspect(self) -> None:
-        """One message that was near a crash runs at a time, so that only the guilty one is counted again."""
-        if self._suspect is None and self._suspects:
-            self._suspect = suspect = self._suspects.popleft()
-            if suspect in (suspect.activation.held or ()):
-                self._let_go(suspect.activation)
-            else:
-                self.hand_out(suspect)
+    def _start_suspect(self, turn: DurableTurn) -> None:
+        if turn in (turn.activation.held or ()):
+            self._let_go(turn.activation)
+        else:
+            self.hand_out(turn)
 
     def _hold_back(self, turn: DurableTurn) -> None:
         """It waits for a suspect, here or of another entity, and what comes behind it waits with it."""
@@ -288,10 +296,10 @@ class Delivery:
         self._loop.call_later(delay_s, self._retry, turn)
 
     def _retry(self, turn: DurableTurn) -> None:
-        if self._inflight.get(turn.row.id) is not turn or self._manager.draining:
+        if self._inflight.get(turn.row.id) is not turn:
             return
         try:
-            activation = self._manager.activation(turn.row.address)
+            activation = self._manager.activation_of_stored(turn.row.address, turn.row.shard)
         except HoldfastError:
             return
         turn.renew(activation)
@@ -303,7 +311,7 @@ class Delivery:
 
     def _let_go(self, activation: Activation) -> None:
         """Starts those held, in order, up to one that still waits: for its next try, its suspicion, or the store."""
-        held = activation.held
+        held = None if activation.leaving else activation.held
         while held:
             first = held[0]
             assert isinstance(first, DurableTurn), "only durable messages are held"
@@ -320,7 +328,9 @@ class Delivery:
         await asyncio.sleep(RETRY_UNWRITTEN_S)
         done, stored = await self._reader.done(turn.row.id), await self._reader.by_id(turn.row.id)
         turn.in_doubt = False
-        if done is not None:
+        if self._inflight.get(turn.row.id) is not turn:  # its end has been learnt otherwise, or it has left
+            self._dismiss(turn)
+        elif done is not None:
             turn.ending, turn.outcome = outcome_of(turn.handler, done)
             self.finished(turn)
         elif stored is None and turn.stored:  # a cancelled timer
@@ -332,19 +342,18 @@ class Delivery:
             turn.stored_now()
             self._retry(turn)
         else:
-            turn.activation = self._manager.activation(turn.row.address)
+            turn.activation = self._manager.activation_of_stored(turn.row.address, turn.row.shard)
             turn.fail(error)
             self._committer.join(turn)
 
     def _put_off(self, turn: DurableTurn) -> None:
         """Cancelled by a drain, or its entity is suspended: a stored message stays for the next owner."""
         if not turn.stored:
-            stopping = RunnerUnavailable("this runner is stopping")
-            self.refuse(turn, turn.outcome if isinstance(turn.outcome, HoldfastError) else stopping)
+            self.refuse(turn, turn.outcome if isinstance(turn.outcome, HoldfastError) else self._manager.not_here())
             return
         self._dismiss(turn)
         for listener in turn.listeners:
-            self._inflight.await_message(turn.row.id, listener)
+            self._inflight.await_message(turn.row.id, turn.row.shard, listener)
 
     def refuse(self, turn: DurableTurn, error: HoldfastError) -> None:
         """Nothing of the message was written, and nothing will be."""
@@ -358,9 +367,7 @@ class Delivery:
         held = turn.activation.held
         if held and held[0] is turn:
             self._let_go(turn.activation)
-        if turn is self._suspect:
-            self._suspect = None
-            self._try_suspect()
+        self._suspects.ended(turn)
 
     def forget_timer(self, message_id: int) -> None:
         """The timer is no longer stored; one that has started already is past cancelling."""
@@ -374,3 +381,7 @@ class Delivery:
         for earlier in (self.due.named(row), self._inflight.named(row)):
             if earlier is not None and earlier != row.id:
                 self.forget_timer(earlier)
+
+
+def _nothing() -> None:
+    pass

@@ -1,19 +1,21 @@
 """Messages whose time has not come: the nearest in memory, the rest in the store.
 
 Holds a bounded number of stored rows, soonest first, and one loop timer for the first. What is due beyond the farthest
-row in memory (the horizon) stays in the store and is read once the near ones have gone.
+row in memory (the horizon) stays in the store and is read once the near ones have gone. Where more is due at one moment
+than a page holds, `crowd` is called once that moment has come: what is due is read by its id then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import MessageRow
 
+from .shards import Shards
 from .surroundings import Surroundings
 
 NEVER = 2**63
@@ -23,23 +25,43 @@ SLEEP_S_MAX = 3600.0
 class DueQueue:
     """Calls `deliver` with the rows whose time has come. Rows handed to `add` are stored already."""
 
-    def __init__(self, around: Surroundings, *, deliver: Callable[[list[MessageRow]], None]) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        shards: Shards,
+        deliver: Callable[[list[MessageRow]], None],
+        crowd: Callable[[], None],
+    ) -> None:
         self._reader = around.reader
+        self._shards = shards
         self._deliver = deliver
+        self._crowd = crowd
+        self._crowded_at = NEVER
         self._clock = around.clock
         self._loop = around.loop
         self._rows_max = around.settings.page_rows
         self._heap: list[tuple[int, int]] = []
         self._rows: dict[int, MessageRow] = {}
         self._names: dict[tuple[str, str, str | None], int] = {}
-        self._horizon = 0
+        self._horizon = NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._tasks = TaskOwner("holdfast-due")
         self._refilling = False
 
-    async def start(self) -> None:
-        """Reads the nearest rows from the store."""
-        await self._refill()
+    async def adopt(self, shards: Collection[int]) -> None:
+        """Reads the nearest rows of shards that have just been taken up."""
+        moment = self._shards.moment
+        rows = await self._reader.upcoming(due_after=self._clock.now_us(), limit=self._rows_max, shards=shards)
+        self._take_in(rows, moment)
+        self._cut_at(self._reached(rows))
+        self._trim()
+        self._arm()
+
+    def forget(self, shards: Collection[int]) -> None:
+        """These shards are somebody else's now."""
+        for row in [row for row in self._rows.values() if row.shard in shards]:
+            self.remove(row.id)
 
     async def stop(self) -> None:
         if self._timer is not None:
@@ -49,11 +71,14 @@ class DueQueue:
 
     def add(self, row: MessageRow) -> None:
         """A stored row to be delivered at its `due_at`; beyond the horizon the store keeps it for later."""
-        if row.due_at > self._horizon or row.id in self._rows:
+        if row.id in self._rows:
             return
-        if len(self._rows) >= self._rows_max:
-            self._horizon = row.due_at
-            return
+        if not self._refilling:  # else the horizon may be about to pass it
+            if row.due_at > self._horizon:
+                return
+            if len(self._rows) >= self._rows_max:
+                self._horizon = row.due_at - 1
+                return
         self._push(row)
         self._arm()
 
@@ -110,20 +135,50 @@ class DueQueue:
                 due.append(row)
         if due:
             self._deliver(due)
+        if self._crowded_at <= now:
+            self._crowded_at = NEVER
+            self._crowd()
         self._arm()
 
     async def _refill(self) -> None:
+        """Reads on from the horizon."""
         try:
-            after = self._clock.now_us() if not self._horizon else min(self._horizon, self._clock.now_us())
-            rows = await self._reader.upcoming(due_after=after, limit=self._rows_max)
+            after, moment = min(self._horizon, self._clock.now_us()), self._shards.moment
+            rows = await self._reader.upcoming(due_after=after, limit=self._rows_max, shards=self._shards.held)
         finally:
             self._refilling = False
+        if moment == self._shards.moment:
+            self._horizon = NEVER
+        self._cut_at(self._reached(rows))
+        self._take_in(rows, moment)
+        self._arm()
+
+    def _take_in(self, rows: Sequence[MessageRow], moment: int) -> None:
         for row in rows:
-            if row.id not in self._rows:
+            if row.id not in self._rows and self._shards.held_since(row.shard, moment):
                 self._push(row)
-        self._horizon = NEVER if len(rows) < self._rows_max else rows[-1].due_at
-        if self._heap:
-            self._arm()
+
+    def _reached(self, rows: Sequence[MessageRow]) -> int:
+        """Up to where a page of rows by their time is complete."""
+        if len(rows) < self._rows_max:
+            return NEVER
+        first_at, last_at = rows[0].due_at, rows[-1].due_at
+        if first_at < last_at:
+            return last_at - 1
+        self._crowded_at = min(self._crowded_at, last_at)
+        return last_at
+
+    def _cut_at(self, horizon: int) -> None:
+        """Beyond this memory is not complete."""
+        self._horizon = min(self._horizon, horizon)
+
+    def _trim(self) -> None:
+        """Forgets the farthest, where several adoptions together have brought too many."""
+        if len(self._rows) > 2 * self._rows_max:
+            by_time = sorted(self._rows.values(), key=lambda row: row.due_at)
+            for row in by_time[self._rows_max :]:
+                self.remove(row.id)
+            self._cut_at(by_time[self._rows_max].due_at - 1)
 
 
 def _name(row: MessageRow) -> tuple[str, str, str | None]:

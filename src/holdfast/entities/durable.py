@@ -12,7 +12,15 @@ import asyncio
 from time import perf_counter
 from typing import Any, Protocol
 
-from holdfast.errors import HandlerFailed, KeyConflict, MessageDead, RunnerUnavailable, Suspended
+from holdfast.errors import (
+    EntityNotAssignedToRunner,
+    HandlerFailed,
+    KeyConflict,
+    MessageDead,
+    RunnerNotRegistered,
+    RunnerUnavailable,
+    Suspended,
+)
 from holdfast.kit.backoff import Backoff
 from holdfast.model.ids import micros
 from holdfast.model.message import (
@@ -34,6 +42,9 @@ from .turns import Activation, Ending, HandlerTurn
 from .units import RowsItem
 
 ERROR_CHARS_MAX = 2000
+
+PASSING = (RunnerUnavailable, RunnerNotRegistered, EntityNotAssignedToRunner, Suspended)
+"""Reasons not to run a handler that pass by themselves, here or elsewhere: they cost no try."""
 
 
 class Listener(Protocol):
@@ -190,6 +201,13 @@ class DurableTurn(HandlerTurn):
             storing.withdraw()
         self._storing = None
 
+    def take_back(self) -> bool:
+        """Sees to it that a message which waits is not stored any more; False where it is, or may be."""
+        if self._storing is not None and not self._storing.was_taken:
+            self._storing.withdraw()
+            self._storing = None
+        return not self.stored and self._storing is None
+
     def _consume(self, kind: OutcomeKind, outcome: bytes | None, *more: Row) -> None:
         row, now = self.row, self._rules.clock.now_us()
         self.reply = outcome
@@ -250,7 +268,7 @@ class DurableTurn(HandlerTurn):
 
     def refuse(self, error: BaseException) -> None:
         """The handler was not run. What passes by itself costs no try: a stored message stays where it is."""
-        if isinstance(error, RunnerUnavailable | Suspended):
+        if isinstance(error, PASSING):
             if self._storing is not None:
                 self._settle_storing(self._storing)
             self.ended = self.put_off = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from holdfast.kit.service import Periodic
 from holdfast.metrics import MetricsService
@@ -14,28 +14,27 @@ from .admission import Admission
 from .backlog import Backlog
 from .bursts import Bursts
 from .delivery import Delivery
+from .departure import Departures
 from .hosted import Hosted
 from .inbound import Inbound
 from .inflight import Inflight
 from .letters import Letters
 from .local import LocalDoor
 from .manager import EntityManager
+from .parting import LOST, MOVED, STOPPED
 from .passivation import Passivation
 from .reach import HandlerReach
 from .running import TurnRunner
+from .shards import Shards
 from .surroundings import Surroundings
 from .threads import HandlerThreads
 from .units import Committer
 
 PASSIVATION_EVERY_S = 1.0
-LOOK_EVERY_S = 0.005
-"""Seconds between two looks at who still works, while draining."""
-INTERRUPTED_S = 5.0
-"""Seconds that handlers get to end which were interrupted."""
 
 
 class EntityEngine:
-    """Entities of one runner that owns every shard. All methods belong to the loop's thread."""
+    """Entities of one runner, as far as their shards have been given to it. All methods belong to the loop's thread."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -44,10 +43,11 @@ class EntityEngine:
             declared.name: Hosted(declared, around.settings, around.metrics, reach)
             for declared in around.types.values()
         }
-        self.manager = EntityManager(around, hosted=hosted)
+        self.shards = Shards(around.territory, around.shard_of)
+        self.manager = EntityManager(around, hosted=hosted, shards=self.shards)
         reach.connect(self.manager)
         self._threads = HandlerThreads(around)
-        committer = Committer(around, freed=self.manager)
+        committer = Committer(around, freed=self.manager, shards=self.shards)
         self._runner = runner = TurnRunner(
             around, committer=committer, threads=self._threads, freed=self.manager.advance
         )
@@ -58,7 +58,7 @@ class EntityEngine:
         self.manager.connect(
             bursts=self._bursts,
             committer=committer,
-            emptied=self.delivery.refill_soon,
+            emptied=self.delivery.catching_up.refill_soon,
             perhaps_stored=self._perhaps_stored,
         )
         self.admission = Admission(
@@ -71,27 +71,60 @@ class EntityEngine:
         self.door = LocalDoor(
             around, manager=self.manager, runner=runner, admission=self.admission, delivery=self.delivery
         )
-        self._backlog = Backlog(around, delivery=self.delivery, inflight=inflight)
+        committer.inbox_left = lambda: self.door.inbox_left()
+        self._backlog = Backlog(around, shards=self.shards, delivery=self.delivery, inflight=inflight)
+        self.delivery.crowded = self._backlog.walk_again
         self._passivation = Passivation(self.manager, around.loop.time)
+        self._departures = Departures(
+            manager=self.manager,
+            delivery=self.delivery,
+            backlog=self._backlog,
+            runner=runner,
+            committer=committer,
+            passivation=self._passivation,
+        )
         self._idle_rounds = Periodic("holdfast-passivation", self._passivation.turn, every_s=PASSIVATION_EVERY_S)
         self._unwatch = self._watch(around.metrics)
 
     async def start(self) -> None:
-        """Takes up what earlier incarnations left in the store."""
-        await self.delivery.due.start()
-        await self._backlog.start()
+        """Ready to be given shards; it has none yet."""
         await self._idle_rounds.start()
+
+    async def adopt(self, shards: Collection[int]) -> None:
+        """Takes up shards that this runner owns: delivers what is stored for them, from now on and page by page.
+
+        Returns once the first page is handed out and it is known what is due next. Senders are let in as soon as the
+        territory serves a shard. Raises what the store does; nothing of these shards is held then.
+        """
+        fresh = self.shards.take(shards)
+        if not fresh:
+            return
+        self.delivery.catching_up.taking(fresh)
+        try:
+            await self.delivery.due.adopt(fresh)
+            await self._backlog.adopt(fresh)
+        except BaseException:
+            await self.release(fresh, timeout_s=0.0)
+            raise
+
+    async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
+        """Gives shards up, so that another runner may own them.
+
+        Handlers that run get `timeout_s` seconds; then they are cancelled, and the next owner delivers their messages
+        again. Returns once nothing of these shards is in flight at the store and no instance lives.
+        """
+        await self._departures.leave(shards, MOVED, timeout_s=timeout_s)
 
     def _perhaps_stored(self, rows: list[Row]) -> None:
         """What the handlers of a commit of unknown outcome sent is delivered where it turns out to be stored."""
-        self.delivery.look_for([row.id for row in rows if isinstance(row, MessageRow)])
+        self.delivery.catching_up.look_for([row.id for row in rows if isinstance(row, MessageRow)])
         if any(isinstance(row, InboxRow) for row in rows):
             self.door.inbox_left()
 
     def under_way(self) -> list[str]:
         """What is being handled or could be, in words."""
         found = [f"{activation.address}" for activation in self.manager.live.values() if activation.at_work]
-        if not self._backlog.done.is_set():
+        if self._backlog.walking:
             found.append("stored messages to be read")
         if self.delivery.busy or self.overdue():
             found.append("messages to be delivered")
@@ -102,36 +135,31 @@ class EntityEngine:
         return self.delivery.overdue(self._around.clock.now_us())
 
     async def drain(self, timeout_s: float) -> None:
-        """Takes no more messages, lets running handlers end, cancels those that do not, commits what ended."""
-        self.manager.draining = True
-        await self._backlog.stop()
+        """Gives up all shards, because this runner stops; takes no more messages."""
+        self.manager.closed = STOPPED
+        await self._departures.leave(self.shards.held, STOPPED, timeout_s=timeout_s)
         await self._idle_rounds.stop()
         await self.delivery.due.stop()
-        if not await self._at_rest(timeout_s):
-            self._runner.interrupt()
-            await self._at_rest(INTERRUPTED_S)
         await self._around.group.drain()
-        self.delivery.refuse_unstored()
-        for activation in list(self.manager.live.values()):
-            await self._passivation.deactivate(activation, "stopped")
 
-    async def _at_rest(self, timeout_s: float) -> bool:
-        """Whether within so many seconds no entity is at work any more. Nothing new begins while draining."""
-        loop = self._around.loop
-        until = loop.time() + timeout_s
-        at_work = list(self.manager.live.values())
-        while at_work := [activation for activation in at_work if activation.at_work]:
-            if loop.time() >= until:
-                return False
-            await asyncio.sleep(LOOK_EVERY_S)
-        return True
+    async def abandon(self) -> None:
+        """The incarnation was reaped, and others own its shards: ends everything without a word to the store.
+
+        Whoever waits hears that this runner is no longer registered; what may have been handled has the outcome that
+        the store knows. The engine is of no use afterwards. Whoever owns the group commit abandons that too.
+        """
+        held = self.shards.held
+        self.manager.closed = LOST
+        self._departures.gate(held, LOST)
+        self.delivery.part_with(held, LOST)
+        await self.stop()
 
     async def stop(self) -> None:
         """Leaves nothing running; works after `drain` and without it."""
-        self.manager.draining = True
+        self.manager.closed = closed = self.manager.closed or STOPPED
         await self._backlog.stop()
         await self._idle_rounds.stop()
-        self._runner.interrupt()
+        self._runner.interrupt(closed.unknown())
         for task in list(self._bursts.tasks):
             task.cancel()
         if self._bursts.tasks:

@@ -14,7 +14,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.model.address import Address
 from holdfast.model.message import DoneRow, MessageRow, OutcomeKind, Take, TimerCancel
 from holdfast.model.unit import Row
 
@@ -45,40 +44,44 @@ class Inbound:
         self._delivery = delivery
         self._inflight = inflight
         self._committer = committer
-        self._caught_up: set[Address] = set()
 
     async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | None:
         """Begins to move a message out of the inbox; it is done when the future is.
 
         None where it has to stay for now: `again` is called when to come back. The future fails with
-        PersistenceError; the message is still in the inbox then. Raises RunnerUnavailable while draining.
+        PersistenceError; the message is still in the inbox then. Raises EntityNotAssignedToRunner for a shard that
+        is not held here, RunnerUnavailable while draining.
         """
-        row = row._replace(
-            shard=self._around.shard_of(row.address), generation=row.id, admitted_by=self._around.runner_id
-        )
+        shard, moment = self._manager.shard_of(row.address), self._manager.shards.moment
+        self._check_held(shard, moment)
+        row = row._replace(shard=shard, generation=row.id, admitted_by=self._around.runner_id)
         turn = self._inflight.get(row.id)
         if turn is not None and not turn.stored:  # it came directly, and may yet be refused
             turn.listeners.append(_Again(again))
             return None
         if turn is not None or await self._is_stored(row.id):
+            self._check_held(shard, moment)
             return self._write([taken], 0)
         earlier = None if row.key is None else await self._holder_of_key(row, row.key)
         if earlier is not None:
+            self._check_held(shard, moment)
             return self._repeat(row, earlier, taken, again)
         await self._catch_up(row)
+        self._check_held(shard, moment)
         return self._admit(row, taken)
+
+    def _check_held(self, shard: int, moment: int) -> None:
+        if self._manager.closed is not None or not self._manager.shards.held_since(shard, moment):
+            raise self._manager.not_here()
 
     async def take_away(self, taken: Take) -> None:
         """Deletes an inbox row that led to nothing to be stored. Raises PersistenceError."""
         await self._write([taken], 0)
 
     async def _catch_up(self, row: MessageRow) -> None:
-        """What an entity has had stored since before this runner started comes before what it gets from the inbox."""
-        if self._delivery.caught_up:
-            self._caught_up.clear()
-        elif row.address not in self._caught_up and row.entity_type in self._manager.hosted:
-            self._caught_up.add(row.address)
-            await self._delivery.refill(self._manager.activation(row.address))
+        """What an entity has had stored since before this runner had it comes before what it gets from the inbox."""
+        if self._delivery.catching_up.behind and row.entity_type in self._manager.hosted:
+            await self._delivery.catching_up.first(self._manager.activation_of_stored(row.address, row.shard))
 
     async def _is_stored(self, message_id: int) -> bool:
         return await self._reader.done(message_id) is not None or await self._reader.by_id(message_id) is not None
@@ -105,7 +108,7 @@ class Inbound:
         if turn is not None:
             turn.listeners.append(_Again(again))
         else:
-            self._inflight.await_message(earlier.id, _Again(again))
+            self._inflight.await_message(earlier.id, row.shard, _Again(again))
         return None
 
     def _done(self, row: MessageRow, kind: OutcomeKind, outcome: bytes | None) -> DoneRow:
@@ -119,7 +122,8 @@ class Inbound:
         handler = None if hosted is None else hosted.handlers.get(row.method)
         turn: DurableTurn | None = None
         if handler is not None and handler.durable:
-            turn = self._delivery.turn(self._manager.activation(row.address), handler, row, stored=False)
+            activation = self._manager.activation_of_stored(row.address, row.shard)
+            turn = self._delivery.turn(activation, handler, row, stored=False)
             self._inflight.add(turn)
         rows: list[Row] = [taken]
         if row.name is not None:
@@ -131,7 +135,7 @@ class Inbound:
                 turn.stored_now()
                 self._inflight.remove(turn)
                 for listener in turn.listeners:
-                    self._inflight.await_message(row.id, listener)
+                    self._inflight.await_message(row.id, row.shard, listener)
             self._delivery.deliver_later(row)
 
         def failed(error: BaseException) -> None:

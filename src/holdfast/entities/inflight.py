@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from holdfast.model.address import Address
 from holdfast.model.message import MessageRow
@@ -17,7 +17,8 @@ class Inflight:
         self.by_id: dict[int, DurableTurn] = {}
         self._by_key: dict[tuple[Address, str, str], DurableTurn] = {}
         self._by_name: dict[tuple[Address, str], DurableTurn] = {}
-        self._awaiting: dict[int, list[Listener]] = {}
+        self._awaiting: dict[int, tuple[int, list[Listener]]] = {}
+        """By message: its shard, and who waits."""
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -46,7 +47,7 @@ class Inflight:
         if row.name is not None and turn.stored:
             self._by_name[row.address, row.name] = turn
         if self._awaiting:
-            turn.listeners += self._awaiting.pop(row.id, ())
+            turn.listeners += self._awaiting.pop(row.id, (0, ()))[1]
 
     def remove(self, turn: DurableTurn) -> None:
         row = turn.row
@@ -60,26 +61,34 @@ class Inflight:
     def hang_up(self, error: Exception) -> None:
         """Tells all who wait that they will not hear more from here."""
         listeners = [listener for turn in self for listener in turn.listeners]
-        for listener in [*listeners, *(one for waiting in self._awaiting.values() for one in waiting)]:
+        for listener in [*listeners, *(one for _, waiting in self._awaiting.values() for one in waiting)]:
             listener.refused(error)
         self._awaiting.clear()
+
+    def hang_up_on(self, shards: Collection[int], error: Exception) -> None:
+        """Tells those who wait for messages of these shards that are not held in memory."""
+        for message_id, (shard, listeners) in list(self._awaiting.items()):
+            if shard in shards:
+                del self._awaiting[message_id]
+                for listener in listeners:
+                    listener.refused(error)
 
     def named(self, row: MessageRow) -> int | None:
         """The id of the timer here that has this one's name."""
         turn = None if row.name is None else self._by_name.get((row.address, row.name))
         return None if turn is None else turn.row.id
 
-    def await_message(self, message_id: int, listener: Listener) -> None:
+    def await_message(self, message_id: int, shard: int, listener: Listener) -> None:
         """The message is stored and will be held once its time comes."""
-        self._awaiting.setdefault(message_id, []).append(listener)
+        self._awaiting.setdefault(message_id, (shard, []))[1].append(listener)
 
     def forget(self, message_id: int, listener: Listener) -> None:
         """Nobody waits behind this listener any more."""
         turn = self.by_id.get(message_id)
         if turn is not None:
             turn.forget(listener)
-        waiting = self._awaiting.get(message_id)
-        if waiting is not None and listener in waiting:
+        _, waiting = self._awaiting.get(message_id, (0, []))
+        if listener in waiting:
             waiting.remove(listener)
             if not waiting:
                 del self._awaiting[message_id]

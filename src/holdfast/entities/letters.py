@@ -56,7 +56,10 @@ class Letters:
         return [self._told(row) for row in rows]
 
     async def replay(self, message_id: int) -> MessageId:
-        """The id of the message that takes its place. Raises MessageNotFound, PersistenceError."""
+        """The id of the message that takes its place.
+
+        Raises MessageNotFound, EntityNotAssignedToRunner, PersistenceError.
+        """
         letter = await self._letter(message_id)
         row = self._again(letter, await self._around.ids.take())
         await self._end(letter, row)
@@ -64,16 +67,20 @@ class Letters:
         return MessageId(row.id)
 
     async def discard(self, message_id: int) -> None:
-        """Gives the message up. Raises MessageNotFound, PersistenceError."""
+        """Gives the message up. Raises MessageNotFound, EntityNotAssignedToRunner, PersistenceError."""
         await self._end(await self._letter(message_id))
 
     async def _letter(self, message_id: int) -> DeadMessageRow:
         rows = await self._around.reader.dead(after=message_id - 1, limit=1)
         if not rows or rows[0].id != message_id:
             raise MessageNotFound(f"no dead letter {message_id}: it never was, or has been replayed or discarded")
+        if not self._manager.shards.serves(rows[0].shard):
+            raise self._manager.not_here()
         return rows[0]
 
     async def _end(self, letter: DeadMessageRow, *more: MessageRow) -> None:
+        if letter.shard not in self._manager.shards:
+            raise self._manager.not_here()
         try:
             await self._committer.written([DeadMessageEnd(letter.id), *more])
         except Conflict:

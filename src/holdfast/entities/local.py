@@ -7,23 +7,27 @@ cancelled cancels its volatile call; a durable one goes on without it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
-from holdfast.errors import RunnerUnavailable, SendTimeout
+from holdfast.errors import EntityNotAssignedToRunner, RunnerUnavailable, SendTimeout
 from holdfast.kit.hashing import payload_hash
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
 from holdfast.model.ids import MessageId, micros
-from holdfast.model.inbox import encode_entry
+from holdfast.model.inbox import Command, encode_entry
 from holdfast.model.message import InboxRow, MessageRow
+from holdfast.model.outbox import left
 from holdfast.ports.turn import current_turn
 
 from .admission import Admission
 from .delivery import Delivery
 from .door import DEFAULTS, Receipt, SendOptions
+from .elsewhere import Elsewhere, Nowhere
 from .handler import Handler
+from .listeners import Accepted, Finished, fail
 from .manager import EntityManager
 from .running import TurnRunner
 from .streams import Streams
@@ -33,46 +37,8 @@ from .turns import WRITER, Activation, Ending, HandlerTurn, refuse_circle
 from .turnstile import Turnstile
 
 
-class Accepted:
-    """A local sender that waits until its durable message is on disk."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[None] = loop.create_future()
-
-    def stored(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def refused(self, error: BaseException) -> None:
-        _fail(self.future, error)
-
-    def done(self, ending: Ending, outcome: Any) -> None:
-        self.stored()
-
-
-class Finished:
-    """A local caller that waits for the outcome of a durable message."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[tuple[Ending, Any]] = loop.create_future()
-
-    def stored(self) -> None:
-        """The outcome is what counts."""
-
-    def refused(self, error: BaseException) -> None:
-        _fail(self.future, error)
-
-    def done(self, ending: Ending, outcome: Any) -> None:
-        if not self.future.done():
-            self.future.set_result((ending, outcome))
-
-
 class LocalDoor:
-    """Serves this process's refs on a runner that owns every shard."""
+    """Serves this process's refs: what this runner owns here, the rest through `elsewhere`."""
 
     def __init__(
         self,
@@ -98,6 +64,8 @@ class LocalDoor:
         self._loop = around.loop
         self.inbox_left: Callable[[], None] = _nobody
         """Told when a handler has left something in the inbox."""
+        self.elsewhere: Elsewhere = Nowhere(manager.not_here)
+        """Where entities are found whose shard is not served here."""
 
     async def call(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
@@ -135,11 +103,15 @@ class LocalDoor:
                 await self._outcome(turn, timeout)
             if turn.ending is not Ending.VALUE:
                 raise turn.outcome
+        except EntityNotAssignedToRunner as moved:
+            follow = self._follow(moved, address, handler, options, started)
         except BaseException as error:
             self._not_sent(address, error, perf_counter() - started)
             raise
-        turn.activation.hosted.sent.succeeded(perf_counter() - started)
-        return turn.outcome
+        else:
+            turn.activation.hosted.sent.succeeded(perf_counter() - started)
+            return turn.outcome
+        return await self.elsewhere.call(address, handler, args, kwargs, follow)
 
     async def send(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
@@ -153,20 +125,53 @@ class LocalDoor:
                 receipt: Receipt[Any] = Receipt(MessageId(row.id), duplicate=False if row.key is None else None)
             else:
                 receipt = await self._send_alone(row, handler, options)
+        except EntityNotAssignedToRunner as moved:
+            follow = self._follow(moved, address, handler, options, started)
         except BaseException as error:
             self._not_sent(address, error, perf_counter() - started)
             raise
-        self._sent(address).succeeded(perf_counter() - started)
-        return receipt
+        else:
+            self._sent(address).succeeded(perf_counter() - started)
+            return receipt
+        return await self.elsewhere.send(address, handler, args, kwargs, follow)
+
+    def _follow(
+        self, moved: EntityNotAssignedToRunner, address: Address, handler: Handler, options: SendOptions, started: float
+    ) -> SendOptions:
+        """The options for another runner, with the time that is left. Raises `moved` where the message may have run."""
+        seconds = perf_counter() - started
+        left_s = (options.timeout or self._call_timeout) - seconds
+        if moved.executed != "no" or isinstance(moved, handler.options.errors) or left_s <= 0:
+            self._not_sent(address, moved, seconds)
+            raise moved
+        return dataclasses.replace(options, timeout=left_s)
 
     def stream(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> AsyncIterator[Any]:
+        if address not in self._live and not self._manager.shards.serves(self._manager.shard_of(address)):
+            return self.elsewhere.stream(address, handler, args, kwargs, options)
         return self._streams.open(address, handler, args, kwargs, options.timeout or self._call_timeout)
 
     async def cancel_timer(self, address: Address, name: str) -> bool:
-        caller = current_turn.get()
-        return await self._admission.cancel_timer(address, name, caller if isinstance(caller, HandlerTurn) else None)
+        caller, shard = current_turn.get(), self._manager.shard_of(address)
+        turn = caller if isinstance(caller, HandlerTurn) else None
+        if not self._is_foreign(turn, shard):
+            return await self._admission.cancel_timer(address, name, turn)
+        if turn is None:
+            return await self.elsewhere.cancel_timer(address, name)
+        unstaged = unstage(turn, address, name)
+        kind, body = encode_entry(Command("cancel_timer", 0, *address, name))
+        message_id = self._ids.take_now() or await self._ids.take()
+        turn.stage(InboxRow(message_id, shard, kind, body, self._clock.now_us()), len(body))
+        turn.after_commit(lambda: self.inbox_left())
+        return await self._admission.has_timer(address, name) or unstaged
+
+    def _is_foreign(self, caller: object, shard: int) -> bool:
+        """Whether a handler's row for this shard is for another owner. Its own shard is not, as long as it runs."""
+        if isinstance(caller, HandlerTurn) and caller.activation.shard == shard:
+            return False
+        return not self._manager.shards.serves(shard)
 
     async def row(self, address: Address, handler: Handler, payload: bytes, options: SendOptions) -> MessageRow:
         """A durable message as it will be stored."""
@@ -197,17 +202,30 @@ class LocalDoor:
 
     async def result(self, message_id: int, timeout: float | None) -> Any:
         """The outcome of a durable message. Raises MessageNotFound, SendTimeout, MessageDead, the declared error."""
-        finished = Finished(self._loop)
-        await self._admission.listen(message_id, finished)
+        timeout_s, started = timeout or self._call_timeout, perf_counter()
         try:
-            ending, outcome = await self._within(
-                finished.future, timeout or self._call_timeout, f"message {message_id}"
-            )
-        finally:
-            self._admission.forget(message_id, finished)
+            ending, outcome = await self._heard(message_id, timeout_s)
+        except EntityNotAssignedToRunner:
+            left_s = timeout_s - (perf_counter() - started)
+            return await self._heard_elsewhere(message_id, await self._admission.shard_of(message_id), left_s)
         if ending is not Ending.VALUE:
             raise outcome
         return outcome
+
+    async def _heard(self, message_id: int, timeout_s: float) -> tuple[Ending, Any]:
+        """How a message of this runner ends. Raises EntityNotAssignedToRunner where it is another's, or becomes so."""
+        finished = Finished(self._loop)
+        await self._admission.listen(message_id, finished)
+        try:
+            return await self._within(finished.future, timeout_s, f"message {message_id}")  # type: ignore[no-any-return]
+        finally:
+            self._admission.forget(message_id, finished)
+
+    async def _heard_elsewhere(self, message_id: int, shard: int | None, timeout_s: float) -> Any:
+        try:
+            return await self.elsewhere.outcome(message_id, timeout_s, shard=shard)
+        except EntityNotAssignedToRunner as error:
+            raise EntityNotAssignedToRunner(str(error), executed="unknown") from error
 
     async def invoke(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
@@ -256,7 +274,7 @@ class LocalDoor:
             deadline.cancel()
             turn.waiter = None
         if isinstance(turn.outcome, asyncio.CancelledError):
-            raise RunnerUnavailable("this runner stopped the handler")
+            raise turn.interrupted or RunnerUnavailable("this runner stopped the handler", executed="unknown")
 
     async def call_durable(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
@@ -268,24 +286,32 @@ class LocalDoor:
                 refuse_circle(caller, address)
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
             finished = Finished(self._loop)
-            turn = (await self._admission.accept(row, handler, finished, retry=False, one_way=False)).turn
+            _, turn, message_id = await self._admission.accept(row, handler, finished, retry=False, one_way=False)
             if caller is not None and turn is not None:
                 turn.caller = caller  # so that a circle of calls is seen
+            timeout_s = options.timeout or self._call_timeout
             try:
-                ending, outcome = await self._within(
-                    finished.future, options.timeout or self._call_timeout, handler.signature.name
-                )
+                ending, outcome = await self._within(finished.future, timeout_s, handler.signature.name)
+            except EntityNotAssignedToRunner as moved:
+                if moved.executed == "no":
+                    raise
+                left_s = timeout_s - (perf_counter() - started)
+                ending, outcome = Ending.VALUE, await self._heard_elsewhere(message_id, row.shard, left_s)
             finally:
                 if turn is not None:
                     turn.caller = None
                     turn.forget(finished)
             if ending is not Ending.VALUE:
                 raise outcome
+        except EntityNotAssignedToRunner as moved:
+            follow = self._follow(moved, address, handler, options, started)
         except BaseException as error:
             self._not_sent(address, error, perf_counter() - started)
             raise
-        self._sent(address).succeeded(perf_counter() - started)
-        return handler.signature.result.cross(outcome)
+        else:
+            self._sent(address).succeeded(perf_counter() - started)
+            return handler.signature.result.cross(outcome)
+        return await self.elsewhere.call_durable(address, handler, args, kwargs, follow)
 
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
         accepted = Accepted(self._loop)
@@ -303,10 +329,10 @@ class LocalDoor:
 
     def _stage(self, caller: Any, row: MessageRow) -> None:
         """Joins the handler's transaction."""
-        if row.key is not None:
-            # Whether the key is in use can only be decided once this is committed.
-            kind, body = encode_entry(row)
-            caller.stage(InboxRow(row.id, row.shard, kind, body, row.created_at), len(body))
+        if row.key is not None or self._is_foreign(caller, row.shard):
+            # Only the owner can tell, and only once this is committed, whether the key is in use.
+            entry = left(row)
+            caller.stage(entry, len(entry.body))
             caller.after_commit(lambda: self.inbox_left())
             return
         if row.name is not None:
@@ -317,7 +343,8 @@ class LocalDoor:
         caller.after_commit(lambda: self._deliver_staged(caller, row))
 
     def _deliver_staged(self, caller: Any, row: MessageRow) -> None:
-        if row.name is None or not isinstance(caller, HandlerTurn) or is_staged(caller, row):
+        sure = not isinstance(caller, HandlerTurn) or (row.name is None and not caller.readdressed)
+        if sure or is_staged(caller, row):
             self._delivery.deliver_later(row)
 
 
@@ -339,12 +366,7 @@ def _give_up(turn: HandlerTurn, timeout: float) -> None:
 
 
 def _late(future: asyncio.Future[Any], timeout: float, name: str) -> None:
-    _fail(future, SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key"))
-
-
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+    fail(future, SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key"))
 
 
 def _due_at(options: SendOptions, now: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -19,8 +19,8 @@ from holdfast.errors import (
     HoldfastError,
     MailboxFull,
     MalformedMessage,
+    MessageError,
     PersistenceError,
-    RunnerUnavailable,
     Suspended,
 )
 from holdfast.kit.tasks import TaskOwner
@@ -32,6 +32,8 @@ from .bursts import Bursts
 from .entity import Entity
 from .hosted import Hosted
 from .mailboxes import Mailboxes
+from .parting import MOVED, STOPPED, Parting
+from .shards import Shards
 from .surroundings import Surroundings
 from .turns import WRITER, Activation, HandlerTurn
 from .units import Committer, EntityUnit, surely_not_written
@@ -40,14 +42,18 @@ logger = logging.getLogger("holdfast.entities")
 
 
 class EntityManager:
-    """Owns the activations of this runner."""
+    """Owns the activations of this runner: those in reach, and those that are leaving with their shard."""
 
-    def __init__(self, around: Surroundings, *, hosted: Mapping[str, Hosted]) -> None:
+    def __init__(self, around: Surroundings, *, hosted: Mapping[str, Hosted], shards: Shards) -> None:
         self.hosted = hosted
         self.mailboxes = Mailboxes(hosted)
         self.live: dict[Address, Activation] = {}
-        self.draining = False
-        self.shard_of = around.shard_of
+        self.shards = shards
+        self.shard_of = shards.of
+        self.closed: Parting | None = None
+        """Why this runner takes nothing any more; None while it does."""
+        self._leaving: dict[Address, Activation] = {}
+        self._loads: dict[Activation, asyncio.Task[None]] = {}
         self._reader = around.reader
         self._loop = around.loop
         self._tasks = TaskOwner("holdfast-entities")
@@ -83,24 +89,64 @@ class EntityManager:
     def activation(self, address: Address) -> Activation:
         """The slot of an address, made where there is none; it loads with its first message.
 
-        Raises RunnerUnavailable while draining, MalformedMessage for an unknown type.
+        Raises EntityNotAssignedToRunner for an entity that is not served here, RunnerUnavailable while draining,
+        RunnerNotRegistered without a lease, MalformedMessage for an unknown type.
         """
         activation = self.live.get(address)
         if activation is not None:
             return activation
-        if self.draining:
-            raise RunnerUnavailable("this runner is stopping")
-        activation = Activation(self.hosted_type(address.entity_type), address, self.shard_of(address))
-        self.live[address] = activation
-        activation.hosted.instances += 1
+        hosted, shard = self.hosted_type(address.entity_type), self.shard_of(address)
+        if self.closed is not None or not self.shards.serves(shard):
+            raise self.not_here()
+        return self._slot(hosted, address, shard)
+
+    def activation_of_stored(self, address: Address, shard: int) -> Activation:
+        """The same for what is stored: also while the shard is being taken up."""
+        activation = self.live.get(address)
+        if activation is not None:
+            return activation
+        if self.closed is not None or shard not in self.shards:
+            raise self.not_here()
+        return self._slot(self.hosted_type(address.entity_type), address, shard)
+
+    def _slot(self, hosted: Hosted, address: Address, shard: int) -> Activation:
+        activation = self.live[address] = Activation(hosted, address, shard)
+        hosted.instances += 1
         return activation
 
+    def not_here(self) -> MessageError:
+        """Why an entity is not served here; the message has surely left no trace."""
+        return (self.closed or MOVED).refused()
+
     def refuse_overload(self, activation: Activation) -> None:
-        """Raises MailboxFull, or RunnerUnavailable while draining; before anything is acknowledged."""
+        """Raises MailboxFull, or why this runner takes nothing any more; before anything is acknowledged."""
         if activation.waiting is not None and activation.queued >= activation.hosted.mailbox:
             raise MailboxFull(f"{activation.address} has {activation.queued} messages waiting")
-        if self.draining:
-            raise RunnerUnavailable("this runner is stopping")
+        if self.closed is not None:
+            raise self.not_here()
+
+    def gate(self, shards: Collection[int]) -> list[Activation]:
+        """Puts the entities of these shards out of reach: nothing new comes to them. What runs may end."""
+        leaving = [activation for activation in self.live.values() if activation.shard in shards]
+        for activation in leaving:
+            del self.live[activation.address]
+            self._leaving[activation.address] = activation
+            activation.leaving = True
+        return leaving
+
+    def is_gone(self, activation: Activation) -> bool:
+        """Whether an entity that was leaving is out of memory."""
+        return self._leaving.get(activation.address) is not activation
+
+    def cancel_load(self, activation: Activation) -> None:
+        """Ends what brings the instance to life, where that is going on."""
+        task = self._loads.get(activation)
+        if task is not None:
+            task.cancel()
+
+    def disown(self, activation: Activation) -> None:
+        """A handler on it does not end: nothing of what it may still do is written."""
+        activation.dropped = True
 
     def enqueue(self, turn: HandlerTurn) -> None:
         """Starts the turn in a burst, or lets it wait."""
@@ -177,7 +223,10 @@ class EntityManager:
     def ran_in_vain(self, turn: HandlerTurn) -> None:
         """The turn ran on a state that was never written: it is run again, on what the store holds."""
         activation = turn.activation
-        if turn.repeatable:
+        if activation.leaving:
+            turn.refuse(self.not_here())
+            turn.settle()
+        elif turn.repeatable:
             turn.renew(activation)
             if turn.keeps_place and activation.held:
                 activation.hold_first(turn)
@@ -198,8 +247,9 @@ class EntityManager:
     def release(self, activation: Activation, reason: str) -> None:
         """The activation leaves memory, and its numbers with it."""
         self.mailboxes.leave(activation)
-        if self.live.get(activation.address) is activation:
-            del self.live[activation.address]
+        home = self._leaving if activation.leaving else self.live
+        if home.get(activation.address) is activation:
+            del home[activation.address]
             hosted = activation.hosted
             hosted.instances -= 1
             if activation.instance is not None:
@@ -210,7 +260,7 @@ class EntityManager:
         """Ends what loads, and refuses what waits."""
         await self._tasks.stop()
         for activation in list(self.live.values()):
-            self._refuse_waiting(activation, RunnerUnavailable("this runner is stopping"))
+            self._refuse_waiting(activation, self.not_here())
 
     def _drop(self, activation: Activation) -> None:
         activation.dropped = True
@@ -226,18 +276,24 @@ class EntityManager:
             if turn.abandoned:
                 continue
             try:
-                turn.activation = self.activation(activation.address)
+                turn.activation = self._again(activation, turn)
             except HoldfastError as error:
                 turn.refuse(error)
                 turn.settle()
             else:
                 self.enqueue(turn)
 
+    def _again(self, activation: Activation, turn: HandlerTurn) -> Activation:
+        """Where a turn goes that waited in front of an activation that is gone."""
+        if turn.stored:
+            return self.activation_of_stored(activation.address, activation.shard)
+        return self.activation(activation.address)
+
     def _hand_on(self, activation: Activation) -> None:
         """What waits for a retry, and that more waits in the store, is the next activation's business."""
-        if self.draining or not (activation.held or activation.overflow):
+        if activation.leaving or self.closed is not None or not (activation.held or activation.overflow):
             return
-        fresh = self.activation(activation.address)
+        fresh = self.activation_of_stored(activation.address, activation.shard)
         held, activation.held = activation.held, None
         for turn in held or ():
             turn.activation = fresh
@@ -250,7 +306,9 @@ class EntityManager:
 
     def _load_soon(self, activation: Activation) -> None:
         activation.holders = WRITER
-        self._tasks.start(self._load(activation), name=f"load {activation.address}")
+        task = self._tasks.start(self._load(activation), name=f"load {activation.address}")
+        self._loads[activation] = task
+        task.add_done_callback(lambda _: self._loads.pop(activation, None))
 
     async def _load(self, activation: Activation) -> None:
         """Brings the instance to life. What fails here fails every message that waits."""
@@ -259,7 +317,7 @@ class EntityManager:
         try:
             activation.instance = await self._instance(activation)
         except asyncio.CancelledError:
-            self._refuse_all(activation, RunnerUnavailable("this runner is stopping"))
+            self._refuse_all(activation, (self.closed or (MOVED if activation.leaving else STOPPED)).refused())
             raise
         except Exception as error:
             self._refuse_all(activation, _load_failure(activation, error))

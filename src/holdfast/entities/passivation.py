@@ -38,7 +38,7 @@ class Passivation:
 
     async def deactivate(self, activation: Activation, reason: str) -> None:
         """Ends an instance that nobody uses; messages that come meanwhile go to a fresh one."""
-        if not activation.idle or activation.instance is None:
+        if activation.instance is None or not (activation.idle or (activation.leaving and not activation.busy)):
             return
         activation.holders = WRITER
         try:

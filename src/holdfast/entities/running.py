@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Container, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-from holdfast.errors import HandlerFailed, RunnerUnavailable, SendTimeout, SerializationError, UsageError
+from holdfast.errors import HandlerFailed, MessageError, SendTimeout, SerializationError, UsageError
 from holdfast.kit.eager import Rest, Step
 from holdfast.ports.turn import current_turn
 
@@ -49,13 +49,15 @@ class TurnRunner:
         self._bursts: Bursts | None = None
         self._suspended: set[HandlerTurn] = set()
 
-    def interrupt(self) -> None:
-        """Ends the handlers that are waiting for something: this runner is stopping."""
+    def interrupt(self, why: MessageError, among: Container[Activation] | None = None) -> None:
+        """Ends the handlers that are waiting for something; all, or those of some entities."""
         for turn in list(self._suspended):
-            if turn.task is not None and self._bursts is not None and turn.task not in self._bursts.tasks:
-                turn.expired, turn.interrupted = True, True  # its caller's task goes on
-            if turn.task is not None:
-                turn.task.cancel()
+            if turn.task is None or not (among is None or turn.activation in among):
+                continue
+            turn.interrupted = why
+            if self._bursts is not None and turn.task not in self._bursts.tasks:
+                turn.expired = True  # its caller's task goes on
+            turn.task.cancel()
 
     def serve_bursts(self, bursts: Bursts) -> None:
         """Which bursts give way when a handler suspends."""
@@ -221,7 +223,7 @@ class TurnRunner:
         if isinstance(error, turn.handler.options.errors):
             turn.ending, turn.outcome = Ending.DECLARED, rebuilt(turn.handler, error)
         elif isinstance(error, UsageError | SerializationError) or (
-            isinstance(error, SendTimeout | RunnerUnavailable) and turn.expired
+            turn.expired and (isinstance(error, SendTimeout) or error is turn.interrupted)
         ):
             turn.outcome = error
         else:
@@ -275,8 +277,9 @@ class TurnRunner:
             self._capture_state(turn)
         turn.ended = True
         turn.conclude()
+        counts = turn.ending is Ending.VALUE and not activation.dropped
         try:
-            if turn.ending is Ending.VALUE:
+            if counts:
                 await transaction.commit(self._committer.unit_of(turn))
             else:
                 await transaction.rollback()
@@ -284,9 +287,9 @@ class TurnRunner:
             activation.holders = 0
             self._committer.failed(turn, error)
             return
-        if turn.ending is Ending.VALUE:
+        if counts:
             self._committer.known(turn)
-        elif turn.rows is not None:
+        elif turn.rows is not None or turn.ending is Ending.VALUE:
             self._committer.join(turn)
         else:
             turn.settle()
@@ -328,9 +331,9 @@ def _expire(turn: HandlerTurn, task: asyncio.Task[Any]) -> None:
     task.cancel()
 
 
-def _deadline_passed(turn: HandlerTurn) -> SendTimeout | RunnerUnavailable:
-    if turn.interrupted:
-        return RunnerUnavailable(f"this runner stopped {turn.handler.signature.name}")
+def _deadline_passed(turn: HandlerTurn) -> MessageError:
+    if turn.interrupted is not None:
+        return turn.interrupted
     return SendTimeout(
         f"{turn.handler.signature.name} took longer than {turn.timeout:g} s and was cancelled", executed="no"
     )

@@ -16,7 +16,7 @@ from contextlib import aclosing
 from time import perf_counter
 from typing import Any, Final, Protocol, cast
 
-from holdfast.errors import HoldfastError, PersistenceError, SendTimeout
+from holdfast.errors import EntityNotAssignedToRunner, HoldfastError, PersistenceError, SendTimeout
 from holdfast.metrics import error_tag
 from holdfast.model.address import Address
 
@@ -83,27 +83,36 @@ class Streams:
         activation: Activation | None = None
         try:
             while True:
-                turn = await self._invoke(address, step, (), timeout)
+                turn = await self._next(address, step, timeout, begun=activation is not None)
                 if activation is None:
                     activation = turn.activation
-                    activation.streams += 1
+                    activation.streams = activation.streams or set()
+                    activation.streams.add(pull)
                 elif turn.activation is not activation:
                     raise PersistenceError(f"{address} left memory while its stream was read")
                 if turn.outcome is END:
                     return
                 yield turn.outcome
         finally:
-            if activation is not None:
-                activation.streams -= 1
+            if activation is not None and activation.streams is not None:
+                activation.streams.discard(pull)
             if pull.unfinished:
                 await self._finish(address, handler, pull, timeout)
+
+    async def _next(self, address: Address, step: Handler, timeout: float, *, begun: bool) -> HandlerTurn:
+        try:
+            return await self._invoke(address, step, (), timeout)
+        except EntityNotAssignedToRunner:
+            if not begun:
+                raise
+        raise EntityNotAssignedToRunner(f"{address} moved while its stream was read", executed="unknown")
 
     async def _finish(self, address: Address, handler: Handler, pull: _Pull, timeout: float) -> None:
         """Lets the generator clean up, in a turn of its own where that can be had."""
         try:
-            await self._invoke(address, _variant(handler, pull.close, readonly=True), (), timeout)
+            await self._invoke(address, _variant(handler, pull.end, readonly=True), (), timeout)
         except HoldfastError:
-            await pull.close(None)
+            await pull.close()
 
     async def _exclusive(
         self, address: Address, handler: Handler, arguments: tuple[Any, ...], timeout: float
@@ -159,8 +168,14 @@ class _Pull:
             self._over = True
             return END
 
-    async def close(self, _instance: Any) -> None:
-        await self._generator.aclose()
+    async def end(self, _instance: Any) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Lets the generator clean up; harmless where it has ended, or is just running."""
+        if self.unfinished:
+            await self._generator.aclose()
+            self._over = True
 
 
 class _Channel:

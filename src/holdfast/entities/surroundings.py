@@ -17,10 +17,12 @@ from holdfast.model.address import Address
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.journal import Journal
 from holdfast.ports.reads import MessageReader
+from holdfast.ports.territory import Territory
 from holdfast.settings import EntitySettings
 
 from .door import Link
 from .entity_type import EntityType
+from .shards import EVERYTHING
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +45,5 @@ class Surroundings:
     runner_id: int
     """This incarnation."""
     loop: asyncio.AbstractEventLoop
+    territory: Territory = EVERYTHING
+    """Which shards this runner serves at this moment; the same object for all engines of the runner."""

@@ -18,8 +18,10 @@ from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import Any, Protocol
 
-from holdfast.errors import CallCircle, HandlerEnded, UsageError
+from holdfast.errors import CallCircle, HandlerEnded, MessageError, UsageError
 from holdfast.model.address import Address
+from holdfast.model.job import JobRow
+from holdfast.model.message import MessageRow
 from holdfast.model.signature import SCALARS
 from holdfast.model.unit import Row
 from holdfast.ports.journal import OpenTransaction, Transaction
@@ -39,6 +41,14 @@ class Batch(Protocol):
     def full(self) -> bool: ...
 
 
+class OpenStream(Protocol):
+    """A stream between two of its elements."""
+
+    async def close(self) -> None:
+        """Lets its generator clean up; no element follows."""
+        ...
+
+
 class Activation:
     """One live entity. `holders`: 0 free, above 0 so many readonly turns, WRITER a writing one (or loading)."""
 
@@ -54,6 +64,7 @@ class Activation:
         "idle_since",
         "instance",
         "known",
+        "leaving",
         "open",
         "overflow",
         "shard",
@@ -80,11 +91,12 @@ class Activation:
         self.waiting: deque[HandlerTurn] | None = None
         self.held: deque[HandlerTurn] | None = None
         self.suspended = 0
-        self.streams = 0
+        self.streams: set[OpenStream] | None = None
         self.known: asyncio.Future[None] | None = None
         self.overflow = False
         self.unstored = False
         self.dropped = False
+        self.leaving = False
         self.touched = True
         self.idle_since = 0.0
         self.activated_at = 0.0
@@ -138,6 +150,11 @@ class Activation:
         return bool(self.holders or self.waiting or self.open or self.flying or self.overflow)
 
     @property
+    def busy(self) -> bool:
+        """A handler runs, the instance loads, or a commit is not known yet."""
+        return bool(self.holders or self.open or self.flying)
+
+    @property
     def idle(self) -> bool:
         return not (
             self.holders or self.waiting or self.held or self.open or self.flying or self.overflow or self.streams
@@ -167,7 +184,14 @@ class HandlerTurn:
     waiter: asyncio.Future[None] | None = None
     task: asyncio.Task[Any] | None = None
     expired = False
-    interrupted = False
+    interrupted: MessageError | None = None
+    """Why its handler was ended from outside, as its caller hears it."""
+    outgoing = False
+    """Whether it has staged rows for other entities or jobs, whose shard may not be this runner's."""
+    readdressed = False
+    """Whether some of these were left in the inbox in the end."""
+    stored = False
+    """Whether the message is in the store, where the next owner finds it."""
     keeps_place = False
     """Whether those behind it wait where it has to be tried again."""
     in_doubt = False
@@ -209,6 +233,8 @@ class HandlerTurn:
             self.rows = []
         self.rows.append(row)
         self.size_bytes += size_bytes
+        if isinstance(row, MessageRow | JobRow):
+            self.outgoing = True
 
     def after_commit(self, act: Callable[[], None]) -> None:
         self.check_open()
@@ -291,7 +317,8 @@ class HandlerTurn:
         self.activation = activation
         self.rows = self.after = self.encoded = self.task = self.transaction = None
         self.size_bytes = 0
-        self.ended = self.expired = self.settled = False
+        self.ended = self.expired = self.settled = self.outgoing = self.readdressed = False
+        self.interrupted = None
         self.ending, self.outcome = Ending.FAILURE, None
         self.chain = ()  # who waited for the first run may have given up since, and must not be taken for a circle
 

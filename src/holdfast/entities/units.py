@@ -16,9 +16,11 @@ from typing import Protocol
 from holdfast.errors import FencedOut, PersistenceError
 from holdfast.kit.batching import Closed
 from holdfast.model.message import StateRow
+from holdfast.model.outbox import readdressed
 from holdfast.model.unit import Row, Unit
 from holdfast.ports.commits import CommitItem
 
+from .shards import Shards
 from .surroundings import Surroundings
 from .turns import Activation, Ending, HandlerTurn
 
@@ -146,20 +148,30 @@ def _nothing(*_: object) -> None:
     pass
 
 
+def _tell(known: asyncio.Future[None]) -> None:
+    if not known.done():
+        known.set_result(None)
+
+
 class Committer:
     """Puts turns into units and units into the runner's group commit."""
 
-    def __init__(self, around: Surroundings, *, freed: Freed) -> None:
+    def __init__(self, around: Surroundings, *, freed: Freed, shards: Shards) -> None:
         self._group = around.group
+        self._shards = shards
+        self.inbox_left: Callable[[], None] = _nothing
+        """Told when a commit has left something in the inbox."""
         self._unit_messages_max = around.settings.unit_messages_max
         self._freed = freed
 
     def join(self, turn: HandlerTurn) -> None:
         """The turn has ended; its effects, or at least its reply, wait for a commit."""
         activation = turn.activation
-        if activation.dropped and turn.ending is not Ending.FAILURE:
+        if activation.dropped and (turn.ending is not Ending.FAILURE or activation.leaving):
             self._freed.ran_in_vain(turn)
             return
+        if turn.outgoing:
+            self._readdress(turn)
         unit = activation.open
         if not isinstance(unit, EntityUnit):
             unit = EntityUnit(activation, self._freed, self._unit_messages_max)
@@ -174,11 +186,21 @@ class Committer:
 
     def unit_of(self, turn: HandlerTurn) -> Unit:
         """What a turn with a transaction of its own commits there."""
+        if turn.outgoing:
+            self._readdress(turn)
         unit = Unit()
         unit.rows += turn.rows or []
         if turn.encoded is not None:
             unit.add(state_row(turn.activation, turn.encoded))
         return unit
+
+    def _readdress(self, turn: HandlerTurn) -> None:
+        """What it sends to a shard that has left since goes to the inbox; its own entity's commit is waited for."""
+        own = turn.activation.shard
+        rows = readdressed(turn.rows or (), lambda shard: shard == own or self._shards.serves(shard))
+        if rows is not None:
+            turn.rows, turn.readdressed = rows, True
+            turn.after = [*(turn.after or ()), self.inbox_left]
 
     def known(self, turn: HandlerTurn) -> None:
         """The transaction of this turn has committed."""
@@ -204,6 +226,17 @@ class Committer:
         except Closed as closed:
             _refuse(item, closed)
         return item
+
+    async def settled(self) -> None:
+        """Returns once it is known what became of all that has been handed in until now.
+
+        Units commit in the order they come, one flush after the other: an empty one is known last.
+        """
+        if not self._group.busy:
+            return
+        known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.write([], 0, lambda: _tell(known), lambda _: _tell(known))
+        await known
 
     async def written(self, rows: list[Row]) -> None:
         """The same, for who waits. Raises PersistenceError."""

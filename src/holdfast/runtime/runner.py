@@ -121,6 +121,7 @@ class Runner:
         await self._jobs.start()
         await self._jobs.adopt([shard.number for shard in self._lease.shards])
         await self._engine.start()
+        await self._engine.adopt([shard.number for shard in self._lease.shards])
         await self._pruning.start()
         self._inbox = InboxTaking(store=self._store, entities=self._engine, jobs=self._jobs)
         self._engine.door.inbox_left = self._inbox.left

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from holdfast.entities.engine import EntityEngine
 from holdfast.entities.entity_type import EntityType
-from holdfast.entities.local import Finished
+from holdfast.entities.listeners import Finished
 from holdfast.errors import HoldfastError, MessageNotFound
 from holdfast.jobs.engine import JobEngine
 from holdfast.kit.clock import Clock

@@ -239,7 +239,7 @@ def _unhappy(turn: HandlerTurn, correlation: int) -> Outgoing:
     if turn.ending is Ending.DECLARED:
         return declared(correlation, turn.outcome)
     if not isinstance(turn.outcome, Exception):
-        stopped = RunnerUnavailable("this runner stopped the handler", executed="unknown")
+        stopped = turn.interrupted or RunnerUnavailable("this runner stopped the handler", executed="unknown")
         return failure_of(stopped, correlation=correlation)
     return failure_of(turn.outcome, correlation=correlation)
 

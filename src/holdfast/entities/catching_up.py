@@ -1,0 +1,90 @@
+"""Stored messages that nobody has in memory: read for one entity, when they come before what is new.
+
+That is so while the shard is being taken up, and where a mailbox was full: the rest has stayed in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from holdfast.kit.tasks import TaskOwner
+from holdfast.model.address import Address
+from holdfast.model.message import MessageRow
+
+from .inflight import Inflight
+from .manager import EntityManager
+from .surroundings import Surroundings
+from .turns import Activation
+
+
+class Handing(Protocol):
+    """Who hands stored messages to their entities."""
+
+    def deliver_stored(self, rows: Iterable[MessageRow], moment: int | None = None) -> None: ...
+
+    def deliver_later(self, row: MessageRow) -> None: ...
+
+
+class CatchingUp:
+    """Reads what an entity has stored, before anything new comes in."""
+
+    def __init__(self, around: Surroundings, *, manager: EntityManager, inflight: Inflight, delivery: Handing) -> None:
+        self._reader = around.reader
+        self._clock = around.clock
+        self._manager = manager
+        self._shards = manager.shards
+        self._inflight = inflight
+        self._delivery = delivery
+        self._tasks = TaskOwner("holdfast-catching-up")
+        self._refilling: set[Address] = set()
+        self.behind: dict[int, set[Address]] = {}
+        """Shards of which not all that was stored is handed out or marked as overflow; and for which entities it is."""
+
+    @property
+    def busy(self) -> bool:
+        return len(self._tasks) > 0
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    def taking(self, shards: Collection[int]) -> None:
+        """These shards are being taken up."""
+        self.behind.update({shard: set() for shard in shards})
+
+    def ended(self, shards: Iterable[int]) -> None:
+        """What was stored for these shards has been handed out, or is marked as overflow."""
+        for shard in shards:
+            self.behind.pop(shard, None)
+
+    async def first(self, activation: Activation) -> None:
+        """What an entity has had stored since before its shard was taken up comes before anything new."""
+        while (seen := self.behind.get(activation.shard)) is not None and activation.address not in seen:
+            await self.refill(activation)
+            seen.add(activation.address)
+
+    async def refill(self, activation: Activation) -> None:
+        """Takes the next stored messages of an entity, oldest first, before any that come meanwhile."""
+        now, room, moment = self._clock.now_us(), activation.hosted.mailbox, self._shards.moment
+        rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
+        self._refilling.discard(activation.address)
+        activation.overflow = False
+        self._delivery.deliver_stored(rows, moment)
+        activation.overflow = activation.overflow or len(rows) == room
+
+    def look_for(self, message_ids: list[int]) -> None:
+        """Delivers those of these messages that are stored, and that nobody has in hand."""
+        if message_ids and self._manager.closed is None:
+            self._tasks.start(self._look_for(message_ids), name="look for messages")
+
+    async def _look_for(self, message_ids: list[int]) -> None:
+        for message_id in message_ids:
+            row = None if message_id in self._inflight else await self._reader.by_id(message_id)
+            if row is not None:
+                self._delivery.deliver_later(row)
+
+    def refill_soon(self, activation: Activation) -> None:
+        """The mailbox of an entity has run empty of which more is stored."""
+        if activation.address not in self._refilling and self._manager.closed is None and not activation.leaving:
+            self._refilling.add(activation.address)
+            self._tasks.start(self.refill(activation), name=f"refill {activation.address}")

@@ -1,0 +1,33 @@
+"""What a handler or a job leaves for entities and jobs of other owners: inbox rows in place of rows in their tables.
+
+Only the owner of a shard writes its messages and jobs. So whoever commits what a handler staged asks this at the last
+moment, when it is known which shards are still its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .inbox import encode_entry
+from .job import JobRow
+from .message import InboxRow, MessageRow, TimerCancel
+from .unit import Row
+
+
+def left(row: MessageRow | JobRow) -> InboxRow:
+    """The row as it waits in the inbox for its owner, under the same id."""
+    kind, body = encode_entry(row)
+    return InboxRow(row.id, row.shard, kind, body, row.created_at)
+
+
+def readdressed(rows: Sequence[Row], ours: Callable[[int], bool]) -> list[Row] | None:
+    """The same rows, with those for shards that are not `ours` left in the inbox; None where all are.
+
+    Taking a timer out of the inbox takes the earlier one of its name away, so that needs no row of its own.
+    """
+    foreign = [row for row in rows if isinstance(row, MessageRow | JobRow) and not ours(row.shard)]
+    if not foreign:
+        return None
+    timers = {(*row.address, row.name) for row in foreign if isinstance(row, MessageRow) and row.name is not None}
+    kept = (row for row in rows if not (isinstance(row, TimerCancel) and row in timers))
+    return [left(row) if isinstance(row, MessageRow | JobRow) and not ours(row.shard) else row for row in kept]

@@ -18,6 +18,11 @@ def shard_of(entity_type: str, entity_id: str, shards: int) -> int:
     return crc32(b"%b\x00%b" % (entity_type.encode(), entity_id.encode())) % shards
 
 
+def begun_hash(entity_type: str) -> int:
+    """What `crc32(id, _)` is to begin with, so that modulo the shards it is `shard_of` of all ids of this type."""
+    return crc32(b"%b\x00" % entity_type.encode())
+
+
 def payload_hash(payload: bytes) -> bytes:
     """16 bytes that tell whether a repeated idempotency key came with the same payload."""
     return blake2b(payload, digest_size=PAYLOAD_HASH_BYTES).digest()

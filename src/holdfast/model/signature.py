@@ -127,6 +127,8 @@ class Signature:
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Arguments as they travel and are stored. Raises MalformedMessage for a wrong one."""
+        if not kwargs and tuple(map(type, args)) in self.shapes:
+            return self._encode(args)
         values = self.bind(args, kwargs)
         payload = self._encode(values)
         if not self._passes(values):

@@ -62,17 +62,18 @@ class Client:
         self.loop = asyncio.get_running_loop()
         self._wheel = DeadlineWheel(self.loop)
         dialling = Dialling(network=network, cluster_id=store.cluster_id, software=software, rng=rng, token=token)
+        places = Places(store, shards=settings.cluster.shards)
         self._links: Links = (
             OneLink(find=self._runner_address, dialling=dialling)
             if routes is None
-            else LinksByOwner(routes=routes, dialling=dialling)
+            else LinksByOwner(routes=routes, dialling=dialling, shard_of=places.of_entity)
         )
         self._embedded = routes is None
         self._elsewhere = Elsewhere(
             store=store,
             links=self._links,
             ids=IdPool(self._allocate),
-            places=Places(store, shards=settings.cluster.shards),
+            places=places,
             entity_types=entity_types,
             wheel=self._wheel,
             settings=settings,

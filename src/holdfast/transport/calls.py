@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 
 from holdfast.errors import HoldfastError, MailboxFull, RpcClientError, RunnerUnavailable, SendTimeout
-from holdfast.model.envelope import Failure, Reply, Result
+from holdfast.model.envelope import Asking, Failure, Reply
 
 from .errors import error_of
 
@@ -39,39 +39,44 @@ class PendingReply(asyncio.Future[Reply]):
 
 
 class PendingCalls:
-    """All calls of one connection that wait. `abandon` is called with the number of each that gave up waiting."""
+    """All calls of one connection that wait. `abandon` is called with the number of each that gave up waiting.
 
-    __slots__ = ("_abandon", "_last", "_loop", "_on_cancel", "_pending", "_sweep_at", "_timer", "_window", "_written")
+    `pending` is open to the connection, which settles results in the loop in which it finds them.
+    """
+
+    __slots__ = ("_abandon", "_last", "_loop", "_on_cancel", "pending", "_sweep_at", "_timer", "_window", "_written")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, window: int, abandon: Callable[[int], object]) -> None:
         self._loop = loop
         self._window = window
         self._abandon = abandon
         self._on_cancel = self._cancelled
-        self._pending: dict[int, PendingReply] = {}
+        self.pending: dict[int, PendingReply] = {}
         self._last = 0
         self._written = 0
         self._timer: asyncio.TimerHandle | None = None
         self._sweep_at = math.inf
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self.pending)
 
     def number(self, others: int) -> int:
         """The next correlation. Raises MailboxFull when the window is full; `others` take up places in it too."""
-        if len(self._pending) + others >= self._window:
+        if len(self.pending) + others >= self._window:
             raise MailboxFull(f"{self._window} calls and streams of this peer have not ended: the window is full")
         self._last += 1
         return self._last
 
-    def wait(self, correlation: int, timeout_us: int) -> PendingReply:
-        """The future of this call's answer."""
-        loop = self._loop
-        reply = PendingReply(loop=loop)
+    def begin(self, asking: Asking, others: int) -> PendingReply:
+        """Numbers the question; the future of its answer. Raises MailboxFull as `number`."""
+        pending, loop = self.pending, self._loop
+        if len(pending) + others >= self._window:
+            self.number(others)  # which raises
+        self._last = asking.correlation = correlation = self._last + 1
+        pending[correlation] = reply = PendingReply(loop=loop)
         reply.correlation = correlation
         reply.on_cancel = self._on_cancel
-        reply.deadline = deadline = loop.time() + timeout_us * MICROSECOND
-        self._pending[correlation] = reply
+        reply.deadline = deadline = loop.time() + asking.timeout_us * MICROSECOND
         if deadline < self._sweep_at:
             self._arm(deadline)
         return reply
@@ -80,15 +85,9 @@ class PendingCalls:
         """All calls so far have been handed to the network: whether they arrive can't be known any more."""
         self._written = self._last
 
-    def succeed(self, answer: Result) -> None:
-        """Hands the result to whoever waits for it; one that comes too late is dropped."""
-        reply = self._pending.pop(answer.correlation, None)
-        if reply is not None and not reply.done():
-            reply.set_result(answer)
-
     def settle(self, answer: Reply) -> None:
-        """The same for every kind of answer."""
-        reply = self._pending.pop(answer.correlation, None)
+        """Hands the answer to whoever waits for it; one that comes too late is dropped."""
+        reply = self.pending.pop(answer.correlation, None)
         if reply is None or reply.done():
             return
         if isinstance(answer, Failure):
@@ -98,7 +97,7 @@ class PendingCalls:
 
     def fail(self, correlation: int, error: HoldfastError) -> bool:
         """Ends one call with this error; False where nothing waits under this number."""
-        reply = self._pending.pop(correlation, None)
+        reply = self.pending.pop(correlation, None)
         if reply is None:
             return False
         if not reply.done():
@@ -108,7 +107,7 @@ class PendingCalls:
     def lose(self, why: str) -> None:
         """The connection is gone: ends every call, by whether it had left."""
         self._disarm()
-        waiting, self._pending = self._pending, {}
+        waiting, self.pending = self.pending, {}
         for correlation, reply in waiting.items():
             if not reply.done():
                 reply.set_exception(loss_error(why, written=correlation <= self._written))
@@ -117,7 +116,7 @@ class PendingCalls:
         return correlation <= self._written
 
     def _cancelled(self, correlation: int) -> None:
-        if self._pending.pop(correlation, None) is not None:
+        if self.pending.pop(correlation, None) is not None:
             self._abandon(correlation)
 
     def _arm(self, at: float) -> None:
@@ -133,15 +132,15 @@ class PendingCalls:
     def _sweep(self) -> None:
         now = max(self._loop.time(), self._sweep_at)  # the loop may call within its clock's resolution too early
         self._timer, self._sweep_at = None, math.inf
-        late = [reply for reply in self._pending.values() if reply.deadline <= now]
+        late = [reply for reply in self.pending.values() if reply.deadline <= now]
         for reply in late:
             self._expire(reply)
-        if self._pending:
-            earliest = min(reply.deadline for reply in self._pending.values())
+        if self.pending:
+            earliest = min(reply.deadline for reply in self.pending.values())
             self._arm(max(earliest, now + SWEEP_PAUSE_S))
 
     def _expire(self, reply: PendingReply) -> None:
-        del self._pending[reply.correlation]
+        del self.pending[reply.correlation]
         if not reply.done():
             reply.set_exception(SendTimeout("no reply came before the deadline"))
         self._abandon(reply.correlation)

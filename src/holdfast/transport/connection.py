@@ -92,10 +92,9 @@ class Connection:
         line, calls = self.line, self._calls
         if line.phase is not Phase.OPEN or self._going is not None or line.choked:
             self._object()
-        asking.correlation = correlation = calls.number(len(self._consumed))
-        reply = calls.wait(correlation, asking.timeout_us)
+        reply = calls.begin(asking, len(self._consumed))
         line.put(asking)
-        if len(calls) == 1:
+        if len(calls.pending) == 1:
             line.flush()  # a lone caller need not wait, and a burst's first is under way meanwhile
         return reply
 
@@ -139,11 +138,13 @@ class Connection:
     def on_batch(self, batch: list[Envelope]) -> None:
         """Settles what answers us and hands over what the peer asks, up to the first thing that makes no sense."""
         incoming: list[Incoming] = []
-        succeed, choked = self._calls.succeed, self.line.choked
+        pending, choked = self._calls.pending, self.line.choked
         try:
             for envelope in batch:
-                if isinstance(envelope, Result):
-                    succeed(envelope)
+                if type(envelope) is Result:
+                    reply = pending.pop(envelope.correlation, None)
+                    if reply is not None and not reply.done():
+                        reply.set_result(envelope)
                 elif isinstance(envelope, _ASKING):
                     if choked:
                         self._turn_back(envelope.correlation)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.kit.hashing import payload_hash, shard_of
+from holdfast.kit.hashing import begun_hash, payload_hash, shard_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,9 @@ def test_payload_hashes_never_change() -> None:
     assert payload_hash(b"").hex() == "cae66941d9efbd404e4d88758ea67670"
     assert payload_hash(b"{}") == payload_hash(b"{}")
     assert payload_hash(b"[1]") != payload_hash(b"[2]")
+
+
+@pytest.mark.parametrize(("entity_type", "entity_id"), [("Cart", "cart-1"), ("Köln", "ü"), ("T", ""), ("a", "b\x00c")])
+def test_a_hash_begun_with_the_type_ends_as_the_whole_one(entity_type: str, entity_id: str) -> None:
+    for shards in (1, 7, 64, 16_384):
+        assert crc32(entity_id.encode(), begun_hash(entity_type)) % shards == shard_of(entity_type, entity_id, shards)

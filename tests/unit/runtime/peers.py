@@ -110,6 +110,7 @@ class FakeCluster:
         self.routes = FakeRoutes(self)
         self.links = LinksByOwner(
             routes=self.routes,
+            shard_of=shard_of,
             dialling=Dialling(
                 network=self.network.node("client"), cluster_id=_cluster_id, software="test", rng=random.Random(0)
             ),

@@ -85,7 +85,7 @@ class RemoteDoor:
             caller = current_turn.get()
             if caller is not None:
                 timeout_s = _chained(call, caller, address, timeout_s)
-            peer = self._links.toward(self._shard_of(entity_type, entity_id)).current
+            peer = self._links.toward_entity(entity_type, entity_id).current
             if peer is None:
                 reply = await self._ask(address, call, timeout_s)
             else:
@@ -96,7 +96,10 @@ class RemoteDoor:
                         raise
                     self._links.astray()
                     reply = await self._ask(address, call, timeout_s - (perf_counter() - started))
-            outcome = _value(handler, reply)
+            if type(reply) is Result:
+                outcome = handler.signature.result.decode(reply.payload)
+            else:
+                outcome = _value(handler, reply)
         except BaseException as error:
             _count_unsent(meter, error, perf_counter() - started)
             raise

@@ -67,6 +67,10 @@ class Links(Protocol):
         """The link to the owner of a shard."""
         ...
 
+    def toward_entity(self, entity_type: str, entity_id: str) -> Link:
+        """The link to the owner of an entity; once for each call, so it is quick."""
+        ...
+
     def to(self, runner_id: int) -> Link:
         """The link to a runner."""
         ...
@@ -181,6 +185,9 @@ class OneLink:
     def toward(self, shard: int) -> Link:
         return self.link
 
+    def toward_entity(self, entity_type: str, entity_id: str) -> Link:
+        return self.link
+
     def to(self, runner_id: int) -> Link:
         return self.link
 
@@ -228,8 +235,9 @@ class LinksByOwner:
 
     alone = False
 
-    def __init__(self, *, routes: Routes, dialling: Dialling) -> None:
+    def __init__(self, *, routes: Routes, dialling: Dialling, shard_of: Callable[[str, str], int]) -> None:
         self.changes = Changes()
+        self._shard_of = shard_of
         self._routes = routes
         self._dialling = dialling
         self._links: dict[int, RunnerLink] = {}
@@ -256,6 +264,9 @@ class LinksByOwner:
             self.astray()
             return self._nobody
         return self._links.get(owner.runner_id) or self._new(owner)
+
+    def toward_entity(self, entity_type: str, entity_id: str) -> Link:
+        return self.toward(self._shard_of(entity_type, entity_id))
 
     def to(self, runner_id: int) -> Link:
         link = self._links.get(runner_id)

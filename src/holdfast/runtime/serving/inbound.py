@@ -18,13 +18,13 @@ from holdfast.entities.turns import Activation, Ending, HandlerTurn
 from holdfast.errors import CallCircle, HoldfastError, MalformedMessage, RunnerUnavailable
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.envelope import Call, Cancel, DeclaredError, Incoming, Outgoing, Request, Result, StreamOpen
-from holdfast.model.ids import SECOND_US
 from holdfast.ports.transport import Peer
 from holdfast.settings import EntitySettings
 from holdfast.transport import failure_of
 
 logger = logging.getLogger("holdfast.runtime")
 
+MICROSECOND = 1e-6
 NIL = b"\xc0"
 """None as msgpack writes it."""
 
@@ -142,7 +142,10 @@ class Serving:
             conversation = self._conversations[peer] = Conversation(peer)
         for envelope in batch:
             try:
-                self._take(conversation, envelope)
+                if type(envelope) is Call:
+                    self._take_call(conversation, envelope)
+                else:
+                    self._take(conversation, envelope)
             except HoldfastError as error:
                 conversation.refuse(envelope.correlation, error)
             except Exception as error:
@@ -154,15 +157,37 @@ class Serving:
         if conversation is not None:
             conversation.lose()
 
-    def _take(self, conversation: Conversation, envelope: Incoming) -> None:
+    def _take_call(self, conversation: Conversation, call: Call) -> None:
+        """A message to an entity; on the hot path, so its checks are here as one, and `_handler` knows which failed."""
+        manager = self._manager or self._open_manager()
+        hosted = manager.hosted.get(call.entity_type)
+        handler = None if hosted is None else hosted.handlers.get(call.method)
+        if handler is None or len(call.payload) > self._payload_bytes_max:
+            handler = self._handler(manager, call)
+        elif handler.durable:
+            if call.message_id:
+                self._durable.take(conversation, handler, call)
+                return
+            self._handler(manager, call)
+        elif handler.options.stream or call.message_id:
+            self._handler(manager, call)
+        address = Address(call.entity_type, call.entity_id)
+        arguments = handler.signature.decode(call.payload)
+        activation = manager.live.get(address)
+        if activation is None:
+            checked_entity_id(call.entity_id)
+            activation = manager.activation(address)
+        manager.refuse_overload(activation)
+        correlation = call.correlation
+        turn = RemoteTurn(activation, handler, arguments, call.timeout_us * MICROSECOND, conversation, correlation)
+        if call.chain:
+            refuse_chain(handler, address, call.chain)
+            turn.chain = call.chain
+        conversation.waiting[correlation] = turn
+        manager.enqueue(turn)
+
+    def _take(self, conversation: Conversation, envelope: Request | StreamOpen | Cancel | Call) -> None:
         match envelope:
-            case Call():
-                manager = self._open_manager()
-                handler = self._called(manager, envelope)
-                if handler.durable:
-                    self._durable.take(conversation, handler, envelope)
-                else:
-                    self._take_volatile(manager, conversation, handler, envelope)
             case Cancel():
                 conversation.cancel(envelope.correlation)
             case StreamOpen():
@@ -170,6 +195,8 @@ class Serving:
             case Request():
                 self._open_manager()
                 self._services.take(conversation, envelope)
+            case Call():
+                self._take_call(conversation, envelope)
             case _:
                 assert_never(envelope)
 
@@ -178,19 +205,6 @@ class Serving:
         if self._manager is None:
             raise RunnerUnavailable(self._why_not)
         return self._manager
-
-    def _called(self, manager: EntityManager, call: Call) -> Handler:
-        """As `_handler`, which knows how to object."""
-        hosted = manager.hosted.get(call.entity_type)
-        handler = None if hosted is None else hosted.handlers.get(call.method)
-        if (
-            handler is None
-            or handler.options.stream
-            or handler.durable != (call.message_id != 0)
-            or len(call.payload) > self._payload_bytes_max
-        ):
-            return self._handler(manager, call)
-        return handler
 
     def _handler(self, manager: EntityManager, asked: Call | StreamOpen) -> Handler:
         """Raises MalformedMessage for what no handler here takes."""
@@ -209,23 +223,6 @@ class Serving:
             kind = "durable" if handler.durable else "not durable"
             raise MalformedMessage(f"{handler.signature.name} is {kind} here")
         return handler
-
-    @staticmethod
-    def _take_volatile(manager: EntityManager, conversation: Conversation, handler: Handler, call: Call) -> None:
-        address = Address(call.entity_type, call.entity_id)
-        arguments = handler.signature.decode(call.payload)
-        activation = manager.live.get(address)
-        if activation is None:
-            checked_entity_id(call.entity_id)
-            activation = manager.activation(address)
-        manager.refuse_overload(activation)
-        correlation = call.correlation
-        turn = RemoteTurn(activation, handler, arguments, call.timeout_us / SECOND_US, conversation, correlation)
-        if call.chain:
-            refuse_chain(handler, address, call.chain)
-            turn.chain = call.chain
-        conversation.waiting[correlation] = turn
-        manager.enqueue(turn)
 
 
 def refuse_chain(handler: Handler, address: Address, chain: tuple[Address, ...]) -> None:

@@ -66,9 +66,12 @@ class Layer:
 def layers(units: Sequence[Unit]) -> list[Layer]:
     """The batch in as few layers as it takes; no layer for a batch without rows."""
     whole = Layer()
+    rows, places = whole.rows, whole.units
     for index, unit in enumerate(units):
         for row in unit.rows:
-            whole.add(row, index)
+            kind = row.__class__
+            rows[kind].append(row)
+            places[kind].append(index)
     if not whole.rows:
         return []
     return _spread(units) if _meets(whole) else [whole]

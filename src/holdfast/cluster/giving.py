@@ -44,11 +44,12 @@ class Giving:
         keep: Callable[[int], None],
         moved: Callable[[HandOver], None],
         read: Callable[[], Awaitable[None]],
+        done: Callable[[], None],
         release_s: float,
         certain_s: float,
     ) -> None:
         """`receiver_of`: who shall have the shard now, None where it stays. `keep`: it is not given away after all.
-        `read`: reads anew who owns what.
+        `read`: reads anew who owns what. `done`: all that was to go has gone, or stays.
 
         `release_s`: what handlers get to end. `certain_s`: after that time a statement has ended, known or not.
         """
@@ -62,6 +63,7 @@ class Giving:
         self._keep = keep
         self._moved = moved
         self._read = read
+        self._done = done
         self._release_s = release_s
         self._certain_s = certain_s
         self._waiting: dict[int, None] = {}
@@ -87,6 +89,8 @@ class Giving:
                     await self._give(shard)
         finally:
             self._workers -= 1
+            if not self._workers:
+                self._done()
 
     async def _give(self, shard: int) -> None:
         closed_at = self._clock.monotonic()

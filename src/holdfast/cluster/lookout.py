@@ -108,6 +108,10 @@ class Lookout:
             moments.append(self.outlook.calm_at)
         return min(moments)
 
+    def check_within(self, seconds: float) -> None:
+        """Lets the next reading come so soon, whatever is seen until then."""
+        self._read_at = min(self._read_at, self._clock.monotonic() + seconds - CHECK_EVERY_S)
+
     @property
     def is_calm(self) -> bool:
         """Whether nobody has come or gone for a while."""

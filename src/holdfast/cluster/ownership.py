@@ -33,7 +33,7 @@ from .holdings import Holdings, Phase
 from .knowledge import NOBODY
 from .lease import Lease
 from .lookout import AGAIN_S, ANSWER_S, Lookout
-from .outlook import own_state
+from .outlook import CALM_S, own_state
 from .routing import Routes
 from .taking import Taking
 from .tenant import HandOver, Notify, Tenant
@@ -283,6 +283,11 @@ class Ownership:
         if (receiver := self._lookout.outlook.row(row.runner_id)) is not None:
             self._notify(receiver, (handover,))
 
+    def _gave(self) -> None:
+        """All that was to go has gone. Others gave at the same time, so whether it came out even is looked at again."""
+        self._lookout.check_within(CALM_S)
+        self._set_timer()
+
     def _served(self) -> None:
         """Shards were taken up; perhaps they are to go on."""
         self._progress.set()
@@ -350,6 +355,7 @@ class Ownership:
             keep=self._kept,
             moved=self._moved,
             read=self._read,
+            done=self._gave,
             release_s=self._settings.drain_timeout,
             certain_s=self._settings.lease_ttl,
         )

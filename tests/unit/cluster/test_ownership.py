@@ -63,12 +63,10 @@ def test_after_a_crash_the_others_serve_within_the_lease_and_a_second() -> None:
         shared, wire = SharedStore(), dict[int, Member]()
         one, two = [await Member(shared, wire=wire).start() for _ in range(2)]
         await until(lambda: len(two.serves()) == 8)
-        await one.lease.stop()  # it renews no more
-        one.ownership._close()
+        await one.crash()
         took_s = await until(lambda: two.serves() == ALL)
         assert took_s < 6.0 + 0.3
         await two.stop()
-        await one.stop()
 
     run(main())
 

@@ -61,8 +61,8 @@ async def test_start_records_that_speak_of_jobs_of_some_shards(store: RunnerStor
 async def test_jobs_are_counted_by_shard(store: RunnerStore) -> None:
     due = [0, 0, 100, 200, 300]
     await commit(store, tuple(JOB._replace(id=n, shard=n % 2, due_at=due[n - 1]) for n in range(1, 6)))
-    assert await store.jobs.live_counts(due_before=100, shards=[1]) == [LiveJobs("send_receipt", 2, 2, 1)]
-    assert await store.jobs.live_counts(due_before=100, shards=[0]) == [LiveJobs("send_receipt", 2, 1, 1)]
+    assert await store.jobs.live_counts(due_before=100, shards=[1]) == [LiveJobs(1, "send_receipt", 2, 2, 1)]
+    assert await store.jobs.live_counts(due_before=100, shards=[0]) == [LiveJobs(0, "send_receipt", 2, 1, 1)]
     ends = [END._replace(id=n, state="dead", finished_at=10 * n) for n in range(2, 6)]
     await commit(store, tuple(ends))
     assert await store.jobs.dead_counts(shards=[1]) == [DeadJobs("send_receipt", 2, 30)]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.errors import ConfigurationError
+from holdfast.model.placement import DEFAULT_GROUP
 from holdfast.model.signature import ValueCodec
 
 from .definition import Declared
@@ -25,12 +26,23 @@ class EntityOptions:
     idle_after: float | None = None
     keep_alive: bool = False
     schema: int = 1
+    shard_group: str = DEFAULT_GROUP
 
 
 class EntityType:
     """All that the engine knows of a declared type."""
 
-    __slots__ = ("cls", "handlers", "initial", "keep_alive", "name", "options", "schema", "state_codec")
+    __slots__ = (
+        "cls",
+        "handlers",
+        "initial",
+        "keep_alive",
+        "name",
+        "options",
+        "schema",
+        "shard_group",
+        "state_codec",
+    )
 
     def __init__(self, cls: type[Entity[Any]], options: EntityOptions) -> None:
         self.cls = cls
@@ -38,6 +50,7 @@ class EntityType:
         self.name = options.name or cls.__name__
         self.keep_alive = options.keep_alive
         self.schema = options.schema
+        self.shard_group = options.shard_group
         self.handlers = {handler.name: copy.copy(handler) for handler in _handlers_of(cls)}
         state_type = _state_type(cls)
         self.state_codec = None if state_type is None else ValueCodec(state_type, f"{cls.__name__}.state")

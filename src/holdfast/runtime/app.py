@@ -17,11 +17,13 @@ from holdfast.jobs.door import JobDoor
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.health import Check, Health
+from holdfast.model.placement import DEFAULT_GROUP
 from holdfast.settings import Settings
 
 from .blocking import Blocking
 from .config import NodeConfig, resolve
 from .declarations import Declarations, Module
+from .groups import group_of_type
 from .node import Node
 from .opening import open_client, open_runner
 from .ops import ServePages, ops_pages
@@ -126,6 +128,7 @@ class App(Declarations):
             open_client,
             self.config(store=store),
             entity_types=self.entity_types,
+            job_types=self.job_types,
             settings=self.settings,
             metrics=self.metrics,
         )
@@ -170,7 +173,7 @@ class App(Declarations):
         return declared
 
     def _shard_group(self, type_name: str) -> str:
-        return "default"
+        return group_of_type(self.entity_types.values(), self.job_types.values()).get(type_name, DEFAULT_GROUP)
 
     def _add_job(self, job: Job[..., Any]) -> None:
         super()._add_job(job)

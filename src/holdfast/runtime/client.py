@@ -53,6 +53,7 @@ class Client:
         clock: Clock,
         rng: random.Random,
         software: str,
+        group_of_type: Mapping[str, str] | None = None,
         token: str = "",
         routes: Routes | None = None,
     ) -> None:
@@ -62,7 +63,7 @@ class Client:
         self.loop = asyncio.get_running_loop()
         self._wheel = DeadlineWheel(self.loop)
         dialling = Dialling(network=network, cluster_id=store.cluster_id, software=software, rng=rng, token=token)
-        places = Places(store, shards=settings.cluster.shards)
+        places = Places(store, shards=settings.cluster.shards, groups=group_of_type)
         self._links: Links = (
             OneLink(find=self._runner_address, dialling=dialling)
             if routes is None

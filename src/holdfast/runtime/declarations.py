@@ -46,6 +46,7 @@ class Declarations:
         idle_after: float | None = ...,
         keep_alive: bool = ...,
         schema: int = ...,
+        shard_group: str = ...,
     ) -> EntityDecorator: ...
     def entity(self, *classes: Any, **options: Any) -> Any:
         """Declares an entity type.
@@ -53,7 +54,8 @@ class Declarations:
         `mailbox`: messages that may wait in front of one instance. `idle_after`: seconds without a message after
         which an instance leaves memory; `keep_alive` keeps it. `name`: what stored state and messages are found by,
         if the class's name is not to be the contract. `schema`: raise it when the state's shape changes so that older
-        versions must not touch it. Raises ConfigurationError.
+        versions must not touch it. `shard_group`: entities of one group live only on runners that declare all of its
+        types. Raises ConfigurationError.
         """
         if classes:
             (cls,) = classes

@@ -13,11 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from functools import partial
 
 from holdfast.entities.engine import EntityEngine
-from holdfast.errors import HoldfastError, JobError, PersistenceError
+from holdfast.errors import (
+    EntityNotAssignedToRunner,
+    HoldfastError,
+    JobError,
+    PersistenceError,
+    RunnerNotRegistered,
+    RunnerUnavailable,
+)
 from holdfast.jobs.engine import JobEngine
 from holdfast.kit.service import Periodic
 from holdfast.kit.tasks import TaskOwner
@@ -27,18 +34,22 @@ from holdfast.model.inbox import AttemptEnd, Command, decode_entry
 from holdfast.model.job import JobRow
 from holdfast.model.message import InboxRow, MessageRow, Take
 from holdfast.ports.store import RunnerStore
+from holdfast.ports.territory import Territory
 
 logger = logging.getLogger("holdfast.runtime")
 
+NOT_HERE = (EntityNotAssignedToRunner, RunnerNotRegistered, RunnerUnavailable)
 LOOK_EVERY_S = 0.1
 PAGE_ROWS = 256
 
 
 class InboxTaking:
-    """Empties the inbox of a runner that owns every shard."""
+    """Empties the inbox of the shards that this runner serves."""
 
-    def __init__(self, *, store: RunnerStore, entities: EntityEngine, jobs: JobEngine) -> None:
+    def __init__(self, *, store: RunnerStore, territory: Territory, entities: EntityEngine, jobs: JobEngine) -> None:
         self._store = store
+        self._territory = territory
+        self._shards: set[int] = set()
         self._entities = entities
         self._jobs = jobs
         self._looks = Periodic("holdfast-inbox", self._look, every_s=LOOK_EVERY_S)
@@ -54,6 +65,17 @@ class InboxTaking:
     async def stop(self) -> None:
         await self._looks.stop()
         await self._commands.stop()
+
+    def adopt(self, shards: Collection[int]) -> None:
+        """What was left for these is taken from the moment they are served."""
+        self._shards.update(shards)
+        self.left()
+
+    async def release(self, shards: Collection[int]) -> None:
+        """Returns when nothing that was left for these is being taken any more."""
+        self._shards.difference_update(shards)
+        async with self._reading:
+            return
 
     def left(self) -> None:
         """A handler of this runner has left something there."""
@@ -89,7 +111,10 @@ class InboxTaking:
         """Takes page after page until there is nothing new, or all up to an id is taken."""
         while True:
             passed = self._unreadable | self._waiting
-            rows = await self._store.inbox_reader.inbox(limit=PAGE_ROWS + len(passed))
+            served = [shard for shard in self._shards if self._territory.serves(shard)]
+            if not served:
+                return
+            rows = await self._store.inbox_reader.inbox(limit=PAGE_ROWS + len(passed), shards=served)
             fresh = [row for row in rows if row.id not in passed]
             await self._take(fresh)
             if len(fresh) < PAGE_ROWS or (up_to is not None and fresh[-1].id >= up_to):
@@ -133,6 +158,8 @@ class InboxTaking:
         try:
             taking = await self._entities.inbound.adopt(message, Take(row_id), partial(self._again, row_id))
             stays = taking is None
+        except NOT_HERE as error:
+            logger.debug("inbox row %s stays for another owner: %s", row_id, error)
         finally:
             if not stays:
                 self._waiting.discard(row_id)

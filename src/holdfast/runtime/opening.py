@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from holdfast.cluster.routing import Routes
 from holdfast.entities.door import Link
 from holdfast.entities.entity_type import EntityType
 from holdfast.jobs.definition import Job
@@ -18,7 +19,8 @@ from holdfast.transport import SocketNetwork
 
 from .client import Client
 from .config import ANY_PORT_HERE, NodeConfig
-from .runner import VERSION, Runner
+from .groups import group_of_type
+from .runner import SOFTWARE, Peers, Runner
 from .serving.front import Front
 
 
@@ -50,8 +52,11 @@ async def open_runner(
         store=store,
         clock=clock,
         settings=settings,
-        software=f"holdfast {VERSION}",
+        software=SOFTWARE,
+        token=config.cluster_token,
     )
+    advertise = tcp_address(config.advertise) if config.advertise else ""
+    peers = Peers(network=network, token=config.cluster_token, advertise=advertise) if is_shared(config) else None
     runner = Runner(
         store=store,
         entity_types=entity_types,
@@ -63,6 +68,7 @@ async def open_runner(
         rng=rng or random.Random(),
         http=http,
         front=front or None,
+        peers=peers,
     )
     try:
         await runner.start()
@@ -76,6 +82,7 @@ async def open_client(
     config: NodeConfig,
     *,
     entity_types: Mapping[type[Any], EntityType],
+    job_types: Mapping[str, Job[..., Any]],
     settings: Settings,
     metrics: MetricsService,
     clock: Clock | None = None,
@@ -84,17 +91,21 @@ async def open_client(
     """A client that has looked for a runner. Raises as `open_runner`; that no runner answers is no error."""
     clock = clock or SystemClock()
     network = network_of(config, settings)
+    store = await open_client_store(
+        config.store, clock=clock, direct_url=config.store_direct, pooled=config.store_pooled
+    )
     client = Client(
-        store=await open_client_store(
-            config.store, clock=clock, direct_url=config.store_direct, pooled=config.store_pooled
-        ),
+        store=store,
         network=network,
         entity_types=entity_types,
         settings=settings,
         metrics=metrics,
         clock=clock,
         rng=rng or random.Random(),
-        software=f"holdfast {VERSION}",
+        software=SOFTWARE,
+        group_of_type=group_of_type(entity_types.values(), job_types.values()),
+        token=config.cluster_token,
+        routes=Routes(reader=store.membership, clock=clock) if is_shared(config) else None,
     )
     try:
         await client.start()
@@ -102,6 +113,11 @@ async def open_client(
         await client.stop()
         raise
     return client
+
+
+def is_shared(config: NodeConfig) -> bool:
+    """Whether several runners may serve this store."""
+    return scheme(config.store) in ("postgresql", "postgres")
 
 
 def network_of(config: NodeConfig, settings: Settings) -> SocketNetwork:

@@ -1,62 +1,79 @@
 """A runner: the node that owns shards, hosts entities and runs jobs.
 
 It starts from the store upwards and stops in the reverse order: nothing takes work before what it stands on is ready,
-and nothing below goes away while work is under way.
+and nothing below goes away while work is under way. Under which id it does so may change while it runs: an incarnation
+that was reaped is replaced by a new one in the same process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import platform
 import random
-import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from holdfast.cluster.alone import LeaseAlone
+from holdfast.cluster.lease import Lease
+from holdfast.cluster.ownership import Ownership
+from holdfast.cluster.routing import Routes
+from holdfast.cluster.tenant import HandOver
 from holdfast.cluster.watchdog import LoopWatchdog
-from holdfast.entities.door import DEFAULTS, Door, Link
-from holdfast.entities.engine import EntityEngine
+from holdfast.entities.door import Door, Link
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
 from holdfast.entities.letters import DeadMessage
-from holdfast.entities.surroundings import Surroundings as EntitySurroundings
-from holdfast.errors import FencedOut, PersistenceError
+from holdfast.errors import EntityNotAssignedToRunner, PersistenceError
 from holdfast.jobs.definition import Job
 from holdfast.jobs.door import JobDoor
-from holdfast.jobs.engine import JobEngine
-from holdfast.jobs.surroundings import Surroundings as JobSurroundings
-from holdfast.kit.batching import GroupCommit
+from holdfast.kit.backoff import Backoff
 from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.eager import CHECKPOINT
-from holdfast.kit.hashing import shard_of
 from holdfast.kit.ids import IdPool
 from holdfast.kit.service import Periodic
+from holdfast.kit.tasks import TaskOwner
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
-from holdfast.model.cluster import RunnerRow, RunnerState, ShardRow
+from holdfast.model.cluster import GroupRow, RunnerRow, RunnerState, ShardRow
 from holdfast.model.health import Check, Health
 from holdfast.model.ids import MessageId, micros
 from holdfast.model.placement import Placement
-from holdfast.ports.commits import CommitItem
 from holdfast.ports.store import RunnerStore
+from holdfast.ports.transport import Network
 from holdfast.settings import Settings
 
-from .commits import MeteredJournal
-from .inbox import InboxTaking
+from .groups import group_of_type, wanted_groups
+from .incarnation import Incarnation, Outfit
+from .questions import Moved
+from .remote.elsewhere import Elsewhere
+from .remote.links import Dialling, LinksByOwner
+from .remote.places import Places
 from .serving.front import Front
+from .serving.instances import LiveInstances
 
 logger = logging.getLogger("holdfast.runtime")
 
-GROUP = "default"
 VERSION = version("holdfast")
+SOFTWARE = f"holdfast {VERSION}"
+REGISTER_AGAIN = Backoff(first_s=0.2, ceiling_s=5.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """How a runner of a shared store reaches the others, and where they find it."""
+
+    network: Network
+    token: str = ""
+    advertise: str = ""
+    """The address that others are told; empty for the one it listens on."""
+    weight: float = 1.0
 
 
 class Runner:
-    """One incarnation of a runner on a store that it holds alone."""
+    """Implements `runtime.node.Node`."""
 
     def __init__(
         self,
@@ -71,63 +88,50 @@ class Runner:
         rng: random.Random,
         http: str | None = None,
         front: Front | None = None,
+        peers: Peers | None = None,
     ) -> None:
-        """`front` serves other processes; without it nobody but this one is served."""
+        """`front` serves other processes, without it nobody but this one is served; `peers` are other runners."""
         self._store = store
         self._front = front
+        self._peers = peers
         self.http = http
         self._entity_types = entity_types
         self._job_types = job_types
         self._link = link
+        self._group_of_type = group_of_type(entity_types.values(), job_types.values())
+        self._groups = wanted_groups(entity_types.values(), self._group_of_type, shards=settings.cluster.shards)
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._rng = rng
         self.loop = asyncio.get_running_loop()
         self._watchdog = LoopWatchdog(self.loop, metrics)
-        self._lease = LeaseAlone(
-            membership=store.membership,
-            line=store.lease_line,
-            clock=clock,
-            settings=settings.cluster,
-            metrics=metrics,
-        )
         self._wheel = DeadlineWheel(self.loop)
-        journal = MeteredJournal(store.journal, metrics)
-        self._group: GroupCommit[CommitItem] = GroupCommit(
-            journal.commit,
-            loop=self.loop,
-            splits=_splits,
-            rows_max=settings.commit.batch_rows_max,
-            bytes_max=settings.commit.batch_bytes_max,
-        )
-        self._journal = journal
         self._ids = IdPool(store.ids.allocate)
+        self._routes = Routes(reader=store.membership, clock=clock)
+        self._elsewhere = None if peers is None else self._way_elsewhere(peers)
         self._pruning = Periodic("holdfast-pruning", self._prune, every_s=settings.retention.prune_every)
-        self._engine: EntityEngine
-        self._jobs: JobEngine
-        self._inbox: InboxTaking
+        self._tasks = TaskOwner("holdfast-runner")
+        self._address = ""
+        self._outfit: Outfit
+        self._lease: Lease | None = None
+        self._ownership: Ownership
+        self._incarnation: Incarnation
         self._started = self._stopped = False
 
     async def start(self) -> None:
         """Registers, takes up what the store holds, and serves."""
         self._metrics.own_thread()
-        types = tuple(sorted(declared.name for declared in self._entity_types.values()))
-        address = "" if self._front is None else await self._front.listen()
-        await self._lease.start(address=address, version=VERSION, types=types, group=GROUP)
-        self._engine = self._entity_engine()
-        self._jobs = self._job_engine(Placement.of(await self._store.membership.groups()))
-        self._watchdog.start()
-        await self._jobs.start()
-        await self._jobs.adopt([shard.number for shard in self._lease.shards])
-        await self._engine.start()
-        await self._engine.adopt([shard.number for shard in self._lease.shards])
-        await self._pruning.start()
-        self._inbox = InboxTaking(store=self._store, entities=self._engine, jobs=self._jobs)
-        self._engine.door.inbox_left = self._inbox.left
-        await self._inbox.start()
         if self._front is not None:
-            self._open(self._front)
+            listening = await self._front.listen(lapsed=self._lapsed)
+            self._address = (self._peers and self._peers.advertise) or listening
+        self._outfit = self._fitted_out(await self._store.membership.ensure_groups(self._groups))
+        self._watchdog.start()
+        if self._elsewhere is not None:
+            await self._elsewhere.start()
+        await self._register()
+        await self._pruning.start()
+        self._tasks.start(self._stay_registered(), name="registration")
         self._describe()
         self._started = True
 
@@ -137,39 +141,48 @@ class Runner:
 
     @property
     def entities(self) -> Door:
-        return self._engine.door
+        return self._incarnation.entities.door
 
     @property
     def jobs(self) -> JobDoor:
-        return self._jobs
+        return self._incarnation.jobs
 
     async def broadcast(
         self, declared: EntityType, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Sequence[Any]:
-        door = self._engine.door
-        live = [address for address in self._engine.manager.live if address.entity_type == declared.name]
-        meter = self._metrics.cluster.meter(operation="broadcast", entity_type=declared.name)
-        started = time.perf_counter()
-        replies = await asyncio.gather(
-            *(door.call(address, handler, args, kwargs, DEFAULTS) for address in live), return_exceptions=True
-        )
-        meter.succeeded(time.perf_counter() - started)
-        return replies
+        with self._metrics.track_cluster(operation="broadcast", entity_type=declared.name):
+            entities = self._incarnation.entities
+            here = LiveInstances(entities.door, entities.manager.live).tell(declared, handler, args, kwargs)
+            if self._elsewhere is None:
+                return await here
+            payload = handler.signature.encode(args, kwargs)
+            replies = await asyncio.gather(here, self._elsewhere.broadcast(declared, handler, payload))
+            return [reply for some in replies for reply in some]
 
     async def message_result(self, message_id: int, timeout: float | None) -> Any:
-        return await self._engine.door.result(message_id, timeout)
+        return await self._incarnation.entities.door.result(message_id, timeout)
 
     async def in_inbox(self, number: int) -> bool:
         return await self._store.inbox_reader.holds(number)
 
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
-        return await self._engine.letters.page(entity_type=entity_type, limit=limit, after=after)
+        return await self._incarnation.entities.letters.page(entity_type=entity_type, limit=limit, after=after)
 
     async def replay_message(self, message_id: int) -> MessageId:
-        return await self._engine.letters.replay(message_id)
+        try:
+            return await self._incarnation.entities.letters.replay(message_id)
+        except EntityNotAssignedToRunner:
+            if self._elsewhere is None:
+                raise
+            return await self._elsewhere.replay_message(message_id)
 
     async def discard_message(self, message_id: int) -> None:
-        await self._engine.letters.discard(message_id)
+        try:
+            await self._incarnation.entities.letters.discard(message_id)
+        except EntityNotAssignedToRunner:
+            if self._elsewhere is None:
+                raise
+            await self._elsewhere.discard_message(message_id)
 
     async def runners(self) -> Sequence[RunnerRow]:
         return await self._store.membership.runners()
@@ -178,120 +191,191 @@ class Runner:
         return await self._store.membership.shards()
 
     async def where(self, address: Address) -> RunnerRow | None:
-        number = self._shard_of(address)
+        number = self._outfit.placement.of_entity(*address)
         owner = next((shard.runner_id for shard in await self.shards() if shard.number == number), None)
         return next((runner for runner in await self.runners() if runner.runner_id == owner), None)
 
     def health(self) -> Health:
-        stalled_s, remaining_s = self._watchdog.stalled_s, self._lease.remaining_s
-        limit_s = self._settings.cluster.loop_stall_unready
+        lease, limit_s = self._lease, self._settings.cluster.loop_stall_unready
+        if lease is None or not self._started or self._stopped:
+            return Health.of([Check("started", False, "stopped" if self._stopped else "starting")])
+        stalled_s, waiting_s = self._watchdog.stalled_s, self._incarnation.journal.stalled_s
         return Health.of(
             (
-                Check("started", self._started and not self._stopped, "serving" if self._started else "starting"),
-                Check("accepting", self._lease.state is RunnerState.ACTIVE, str(self._lease.state)),
+                Check("started", True, f"runner {lease.runner_id}"),
+                Check("accepting", lease.state is RunnerState.ACTIVE, str(lease.state)),
                 Check("event loop", stalled_s < limit_s, f"late by {stalled_s:.1f} s"),
-                Check("lease", remaining_s > 0, f"{remaining_s:.1f} s left"),
-                Check("commits", self._journal.stalled_s < limit_s, f"waiting for {self._journal.stalled_s:.1f} s"),
+                Check("lease", not lease.lapsed, f"{lease.remaining_s:.1f} s left"),
+                Check("commits", waiting_s < limit_s, f"waiting for {waiting_s:.1f} s"),
             )
         )
 
     def under_way(self) -> list[str]:
         """What is being handled, commits or could run now, in words; for tests. What is due later is not."""
-        found = self._engine.under_way()
-        if self._inbox.busy:
-            found.append("the inbox")
-        if self._group.busy:
-            found.append("a commit")
-        if jobs := self._jobs.under_way(self._clock.now_us()):
-            found.append(f"{jobs} jobs")
-        return found
+        return self._incarnation.under_way()
 
     def overdue(self) -> bool:
         """Whether the time of something has come that has not begun; for tests, whose clock can stand still then."""
-        return self._engine.overdue() or self._jobs.overdue(self._clock.now_us())
+        return self._incarnation.overdue()
 
     async def drain(self) -> None:
+        """Gives its shards to other runners, one by one as their work ends; what nobody takes ends here."""
         if not self._started or self._stopped:
             return
-        self._lease.state = RunnerState.DRAINING
         timeout_s = self._settings.cluster.drain_timeout
+        if self._elsewhere is not None:
+            await self._ownership.drain()
         if self._front is not None:
             self._front.go_away()
-        await self._inbox.stop()
-        await asyncio.gather(self._engine.drain(timeout_s), self._jobs.drain(timeout_s))
-        await self._group.drain()
+        await self._incarnation.drain(timeout_s)
 
     async def stop(self) -> None:
         if self._stopped:
             return
         self._stopped = True
+        await self._tasks.stop()
         if self._front is not None:
             await self._front.close()
+        if self._elsewhere is not None:
+            await self._elsewhere.stop()
         if self._started:
-            await self._inbox.stop()
             await self._pruning.stop()
-            await self._jobs.stop()
-            await self._engine.stop()
-            await self._group.close()
+        if self._lease is not None:
+            await self._incarnation.stop()
+            await self._ownership.stop()
+        await self._routes.close()
         self._watchdog.stop()
-        await self._lease.stop()
         self._wheel.close()
         await self._store.close()
 
+    # The incarnation.
+
+    async def _register(self) -> None:
+        """Becomes a runner under a new id and serves what is due to it. Raises PersistenceError."""
+        settings, outfit = self._settings.cluster, self._outfit
+        lease = Lease(
+            store=self._store,
+            clock=self._clock,
+            settings=settings,
+            metrics=self._metrics,
+            stalled_s=lambda: self._watchdog.stalled_s,
+        )
+        types = [declared.name for declared in self._entity_types.values()]
+        weight = 1.0 if self._peers is None else self._peers.weight
+        groups = sorted(self._groups)
+        await lease.start(address=self._address, version=VERSION, types=types, groups=groups, weight=weight)
+        ownership = Ownership(
+            membership=self._store.membership,
+            lease=lease,
+            routes=self._routes,
+            clock=self._clock,
+            random=self._rng,
+            settings=settings,
+            metrics=self._metrics,
+            notify=self._tell_moved,
+        )
+        incarnation = Incarnation(outfit, runner_id=lease.runner_id, territory=ownership)
+        self._lease, self._ownership, self._incarnation = lease, ownership, incarnation
+        await incarnation.start()
+        if self._front is not None:
+            self._open(self._front)
+        await ownership.start(incarnation)
+
+    async def _stay_registered(self) -> None:
+        """Whenever the incarnation was reaped: another one in its place."""
+        while True:
+            await self._ownership.ended()
+            await self._incarnation.stop()
+            await self._ownership.stop()
+            failures = 0
+            while True:
+                try:
+                    await self._register()
+                    break
+                except PersistenceError as error:
+                    failures += 1
+                    logger.error("this runner was reaped and can't register anew, which is tried again: %s", error)
+                    await asyncio.sleep(REGISTER_AGAIN.delay_s(failures, self._rng))
+            self._link.open(self.entities)
+            self._describe()
+
+    def _lapsed(self) -> bool:
+        return self._lease is not None and self._lease.lapsed
+
     def _open(self, front: Front) -> None:
+        incarnation = self._incarnation
         front.open(
             node=self,
-            entities=self._engine,
-            jobs=self._jobs,
+            entities=incarnation.entities,
+            jobs=incarnation.jobs,
             types={declared.name: declared for declared in self._entity_types.values()},
-            shard_of=self._shard_of,
-            runner_id=self._lease.runner_id,
-            inbox_taken=self._inbox.taken,
+            shard_of=lambda address: self._outfit.placement.of_entity(*address),
+            runner_id=incarnation.runner_id,
+            inbox_taken=incarnation.inbox.taken,
+            territory=None if self._elsewhere is None else self._ownership,
+            moved=self._hear_moved,
+            interrupt=incarnation.jobs.interrupt,
         )
 
-    def _entity_engine(self) -> EntityEngine:
-        return EntityEngine(
-            EntitySurroundings(
-                types=self._entity_types,
-                link=self._link,
-                group=self._group,
-                journal=self._journal,
-                reader=self._store.messages,
-                ids=self._ids,
-                clock=self._clock,
-                random=self._rng,
-                wheel=self._wheel,
-                metrics=self._metrics,
-                settings=self._settings.entities,
-                shard_of=self._shard_of,
-                runner_id=self._lease.runner_id,
-                loop=self.loop,
-            )
-        )
+    # The others.
 
-    def _job_engine(self, placement: Placement) -> JobEngine:
-        around = JobSurroundings(
-            commits=self._group,
-            journal=self._journal,
-            reader=self._store.jobs,
+    def _way_elsewhere(self, peers: Peers) -> Elsewhere:
+        dialling = Dialling(
+            network=peers.network,
+            cluster_id=self._store.cluster_id,
+            software=SOFTWARE,
+            rng=self._rng,
+            token=peers.token,
+            runner_id=lambda: 0 if self._lease is None else self._lease.runner_id,
+        )
+        settings = self._settings
+        places = Places(self._store, shards=settings.cluster.shards, groups=self._group_of_type)
+        return Elsewhere(
+            store=self._store,
+            links=LinksByOwner(routes=self._routes, dialling=dialling, shard_of=places.of_entity),
             ids=self._ids,
+            places=places,
+            entity_types=self._entity_types,
+            wheel=self._wheel,
+            settings=settings,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
+    def _tell_moved(self, receiver: RunnerRow, handovers: Sequence[HandOver]) -> None:
+        """To the receiver, and to everybody who is connected here."""
+        moved = [(handover.row, handover.closed_s) for handover in handovers]
+        if self._elsewhere is not None:
+            self._elsewhere.tell_owner(receiver, moved)
+        if self._front is not None:
+            self._front.tell_moved(receiver, moved)
+
+    def _hear_moved(self, told: Moved) -> None:
+        self._routes.learn([row for row, _ in told.shards], (told.runner,))
+        self._ownership.handed(HandOver(row, closed_s) for row, closed_s in told.shards)
+
+    # What runs here.
+
+    def _fitted_out(self, groups: Sequence[GroupRow]) -> Outfit:
+        return Outfit(
+            store=self._store,
+            entity_types=self._entity_types,
+            job_types=self._job_types,
+            link=self._link,
+            settings=self._settings,
+            metrics=self._metrics,
             clock=self._clock,
             random=self._rng,
             wheel=self._wheel,
-            metrics=self._metrics,
-            settings=self._settings.jobs,
-            runner_id=self._lease.runner_id,
-            placement=placement,
-            inbox=self._store.inbox_reader,
-            transaction_timeout_s=self._settings.entities.transaction_timeout,
+            ids=self._ids,
+            placement=Placement.of(groups, self._group_of_type),
+            elsewhere=self._elsewhere,
         )
-        types = [job.declared for job in self._job_types.values()]
-        return JobEngine(around, types=types)
-
-    def _shard_of(self, address: Address) -> int:
-        return shard_of(address.entity_type, address.entity_id, len(self._lease.shards))
 
     async def _prune(self) -> None:
+        """One runner does it for all: the eldest."""
+        if self._lease is None or self._lease.view.runners[0].runner_id != self._lease.runner_id:
+            return
         retention = self._settings.retention
         before = self._clock.now_us() - micros(retention.done)
         while await self._store.maintenance.prune(finished_before=before, limit=retention.prune_rows):
@@ -301,11 +385,4 @@ class Runner:
         kind = self._store.url.partition(":")[0]
         info = self._metrics.runtime.info.labels(version=VERSION, python=platform.python_version(), store=kind)
         info.set(1)
-        logger.info("runner %s serves %s", self._lease.runner_id, self._store.url)
-
-
-def _splits(error: BaseException) -> bool:
-    """Whether some unit of the batch is to blame, so that the others may pass without it."""
-    if isinstance(error, FencedOut) or not isinstance(error, PersistenceError):
-        return False
-    return error.executed != "unknown"  # then all of it may be written
+        logger.info("runner %s serves %s", self._incarnation.runner_id, self._store.url)

@@ -1,0 +1,199 @@
+"""What works under one runner id: the engines, the group commit they share, the inbox of their shards.
+
+An incarnation is given shards and gives them up again (it is the cluster's `Tenant`). Where it was reaped it ends
+without a word to the store, and the runner makes another one under a new id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Collection, Mapping
+from random import Random
+from typing import Any
+
+from holdfast.entities.door import Link
+from holdfast.entities.engine import EntityEngine
+from holdfast.entities.entity_type import EntityType
+from holdfast.entities.surroundings import Surroundings as EntitySurroundings
+from holdfast.errors import FencedOut, PersistenceError
+from holdfast.jobs.definition import Job
+from holdfast.jobs.engine import JobEngine
+from holdfast.jobs.surroundings import Surroundings as JobSurroundings
+from holdfast.kit.batching import GroupCommit
+from holdfast.kit.clock import Clock
+from holdfast.kit.deadlines import DeadlineWheel
+from holdfast.kit.ids import IdPool
+from holdfast.metrics import MetricsService
+from holdfast.model.address import Address
+from holdfast.model.placement import Placement
+from holdfast.ports.commits import CommitItem
+from holdfast.ports.store import RunnerStore
+from holdfast.ports.territory import Territory
+from holdfast.settings import Settings
+
+from .commits import MeteredJournal
+from .inbox import InboxTaking
+from .remote.elsewhere import Elsewhere
+
+logger = logging.getLogger("holdfast.runtime")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outfit:
+    """What a runner's process has, under whichever id it runs."""
+
+    store: RunnerStore
+    entity_types: Mapping[type[Any], EntityType]
+    job_types: Mapping[str, Job[..., Any]]
+    link: Link
+    settings: Settings
+    metrics: MetricsService
+    clock: Clock
+    random: Random
+    wheel: DeadlineWheel
+    ids: IdPool
+    placement: Placement
+    elsewhere: Elsewhere | None
+    """The way to other runners; None on a store that has one runner."""
+
+
+class Incarnation:
+    """Implements `cluster.tenant.Tenant`. Belongs to the runner's loop."""
+
+    def __init__(self, outfit: Outfit, *, runner_id: int, territory: Territory) -> None:
+        self.runner_id = runner_id
+        self._outfit = outfit
+        self._settings = outfit.settings
+        self.journal = journal = MeteredJournal(outfit.store.journal, outfit.metrics)
+        self._group: GroupCommit[CommitItem] = GroupCommit(
+            journal.commit,
+            loop=asyncio.get_running_loop(),
+            splits=_splits,
+            rows_max=outfit.settings.commit.batch_rows_max,
+            bytes_max=outfit.settings.commit.batch_bytes_max,
+        )
+        self.entities = self._entity_engine(territory)
+        self.jobs = self._job_engine(territory)
+        self.inbox = InboxTaking(store=outfit.store, territory=territory, entities=self.entities, jobs=self.jobs)
+        self.entities.door.inbox_left = self.inbox.left
+        self._over = False
+
+    async def start(self) -> None:
+        """Ready to be given shards."""
+        await self.jobs.start()
+        await self.entities.start()
+        await self.inbox.start()
+
+    # What the cluster asks of its tenant.
+
+    async def adopt(self, shards: Collection[int]) -> None:
+        """The engines read first what is stored, then the inbox: it holds what came later."""
+        await self.entities.adopt(shards)
+        await self.jobs.adopt(shards)
+        self.inbox.adopt(shards)
+
+    async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
+        await self.inbox.release(shards)
+        await asyncio.gather(
+            self.entities.release(shards, timeout_s=timeout_s), self.jobs.release(shards, timeout_s=timeout_s)
+        )
+
+    async def lost(self) -> None:
+        """Cancels whatever runs, and writes nothing more: others own the shards."""
+        self._over = True
+        gone = FencedOut(f"runner {self.runner_id} was reaped: another runner has taken its shards")
+        await self.inbox.stop()
+        self._group.abandon(gone)
+        await self.jobs.abandon()
+        await self.entities.abandon()
+
+    # The end.
+
+    async def drain(self, timeout_s: float) -> None:
+        """Takes nothing more and lets what runs end."""
+        await self.inbox.stop()
+        await asyncio.gather(self.entities.drain(timeout_s), self.jobs.drain(timeout_s))
+        await self._group.drain()
+
+    async def stop(self) -> None:
+        """Leaves nothing running; after `drain`, after `lost`, and without either."""
+        await self.inbox.stop()
+        if not self._over:
+            await self.jobs.stop()
+            await self.entities.stop()
+        await self._group.close()
+
+    def under_way(self) -> list[str]:
+        """What is being handled, commits or could run now, in words. What is due later is not."""
+        found = self.entities.under_way()
+        if self.inbox.busy:
+            found.append("the inbox")
+        if self._group.busy:
+            found.append("a commit")
+        if jobs := self.jobs.under_way(self._outfit.clock.now_us()):
+            found.append(f"{jobs} jobs")
+        return found
+
+    def overdue(self) -> bool:
+        """Whether the time of something has come that has not begun."""
+        return self.entities.overdue() or self.jobs.overdue(self._outfit.clock.now_us())
+
+    # The engines.
+
+    def _shard_of(self, address: Address) -> int:
+        return self._outfit.placement.of_entity(*address)
+
+    def _entity_engine(self, territory: Territory) -> EntityEngine:
+        outfit = self._outfit
+        around = EntitySurroundings(
+            types=outfit.entity_types,
+            link=outfit.link,
+            group=self._group,
+            journal=self.journal,
+            reader=outfit.store.messages,
+            ids=outfit.ids,
+            clock=outfit.clock,
+            random=outfit.random,
+            wheel=outfit.wheel,
+            metrics=outfit.metrics,
+            settings=outfit.settings.entities,
+            shard_of=self._shard_of,
+            runner_id=self.runner_id,
+            loop=asyncio.get_running_loop(),
+            territory=territory,
+        )
+        engine = EntityEngine(around)
+        if outfit.elsewhere is not None:
+            engine.door.elsewhere = outfit.elsewhere.door
+        return engine
+
+    def _job_engine(self, territory: Territory) -> JobEngine:
+        outfit, elsewhere = self._outfit, self._outfit.elsewhere
+        around = JobSurroundings(
+            commits=self._group,
+            journal=self.journal,
+            reader=outfit.store.jobs,
+            ids=outfit.ids,
+            clock=outfit.clock,
+            random=outfit.random,
+            wheel=outfit.wheel,
+            metrics=outfit.metrics,
+            settings=outfit.settings.jobs,
+            runner_id=self.runner_id,
+            placement=outfit.placement,
+            inbox=outfit.store.inbox_reader,
+            territory=territory,
+            elsewhere=None if elsewhere is None else elsewhere.jobs,
+            executors=None if elsewhere is None else elsewhere.jobs,
+            transaction_timeout_s=outfit.settings.entities.transaction_timeout,
+        )
+        return JobEngine(around, types=[job.declared for job in outfit.job_types.values()])
+
+
+def _splits(error: BaseException) -> bool:
+    """Whether some unit of the batch is to blame, so that the others may pass without it."""
+    if isinstance(error, FencedOut) or not isinstance(error, PersistenceError):
+        return False
+    return error.executed != "unknown"  # then all of it may be written

@@ -147,6 +147,7 @@ CREATE TABLE holdfast_job (
 CREATE INDEX holdfast_job_available ON holdfast_job (shard, priority) WHERE due_at = 0;
 CREATE INDEX holdfast_job_delayed ON holdfast_job (due_at) WHERE due_at > 0;
 CREATE INDEX holdfast_job_delayed_by_shard ON holdfast_job (shard, priority, due_at) WHERE due_at > 0;
+CREATE INDEX holdfast_job_placed ON holdfast_job (shard) WHERE "group" IS NOT NULL AND (attempt > 0 OR crashes > 0);
 CREATE UNIQUE INDEX holdfast_job_by_key ON holdfast_job (job_type, ifnull("group", ''), key) WHERE key IS NOT NULL;
 
 CREATE TABLE holdfast_job_archive (

@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from holdfast.errors import JobDead, KeyConflict, MessageError, RpcClientError, RunnerUnavailable, SendTimeout
+from holdfast.errors import (
+    AlreadyCancelled,
+    JobCancelled,
+    JobDead,
+    JobNotFound,
+    KeyConflict,
+    MessageError,
+    RpcClientError,
+    RunnerUnavailable,
+    SendTimeout,
+)
+from holdfast.jobs.door import CancelOutcome
+from holdfast.model.ids import JobId
 from holdfast.model.inbox import InboxKind
 from holdfast.storage.open import open_client_store
 from tests.integration.processes import RunnerProcess, runner_process
-from tests.integration.shop import Cart, Till, app, double
+from tests.integration.shop import Cart, Till, app, double, fail_job
 
 CARTS = 4
 LAST = 10**9
@@ -169,6 +181,67 @@ async def test_a_delay_and_a_timers_name_hold_through_the_inbox(url: str, runner
             return await cart.numbers() == [2]
 
         await until(handled)
+
+
+async def test_a_cancel_without_a_runner_waits_in_the_inbox(url: str, runner: RunnerProcess) -> None:
+    async with app.client(store=url):
+        await asyncio.to_thread(runner.start)
+        stored = await double.opts(delay=3600.0).submit(1)
+        await asyncio.to_thread(runner.stop)
+        left = await double.opts(delay=3600.0).submit(2)
+        for job in (stored, left):
+            assert await app.jobs.cancel(job) is CancelOutcome.REQUESTED
+        with pytest.raises(JobNotFound):
+            await app.jobs.cancel(JobId("4611686018427387904"))
+        await asyncio.to_thread(runner.start)
+        for job in (stored, left):
+            with pytest.raises(JobCancelled):
+                await job.result(timeout=20)
+
+
+async def test_replays_and_discards_without_a_runner_wait_in_the_inbox(url: str, runner: RunnerProcess) -> None:
+    async with app.client(store=url):
+        await asyncio.to_thread(runner.start)
+        dead = [await fail_job.submit(text) for text in ("replayed", "discarded")]
+        for job in dead:
+            with pytest.raises(JobDead):
+                await job.result(timeout=20)
+        alive = await double.submit(1)
+        assert await alive.result(timeout=20) == 2
+        await asyncio.to_thread(runner.stop)
+        again = await app.jobs.replay(dead[0])
+        await app.jobs.discard(dead[1])
+        with pytest.raises(AlreadyCancelled):
+            await app.jobs.replay(alive)
+        with pytest.raises(AlreadyCancelled):
+            await app.jobs.cancel(alive)
+        await asyncio.to_thread(runner.start)
+        with pytest.raises(JobDead, match="replayed"):
+            await again.result(timeout=20)
+
+        async def discarded() -> bool:
+            return [letter.id for letter in await app.jobs.dead_letters()] == [again.id]
+
+        await until(discarded)
+        assert (await app.jobs.status(again)).replay_of == dead[0].id
+
+
+async def test_a_timer_is_cancelled_without_a_runner(url: str, runner: RunnerProcess) -> None:
+    async with app.client(store=url):
+        cart = app.ref(Cart, "c")
+        door, address = cast("Any", cart)._link.door, cast("Any", cart)._address
+        assert await door.cancel_timer(address, "reminder") is False
+        await cart.note.opts(name="reminder", delay=3600.0).send(1)
+        assert await door.cancel_timer(address, "reminder") is True
+        await asyncio.to_thread(runner.start)
+        store = await open_client_store(url)
+
+        async def cancelled() -> bool:
+            left = (await store.ledger.ledger()).inbox
+            return left == 0 and await store.messages.timer(address, "reminder") is None
+
+        await until(cancelled)
+        await store.close()
 
 
 async def test_a_row_that_nobody_can_read_holds_up_nobody_and_stays(url: str, runner: RunnerProcess) -> None:

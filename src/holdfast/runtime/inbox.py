@@ -121,18 +121,25 @@ class InboxTaking:
                 return
 
     async def _take(self, rows: list[InboxRow]) -> None:
-        """Raises the first PersistenceError, after all rows have been tried."""
+        """Raises the first PersistenceError, after all rows have been tried.
+
+        Requests are obeyed when all rows are where they belong: what they are about may be among those.
+        """
         under_way: list[Awaitable[None]] = []
+        requests: list[tuple[int, Command]] = []
         for row in rows:
-            begun = await self._begin(row)
+            begun = await self._begin(row, requests)
             if begun is not None:
                 under_way.append(begun)
         for outcome in await asyncio.gather(*under_way, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
+        for row_id, request in requests:
+            self._waiting.add(row_id)
+            self._commands.start(self._obey(row_id, request), name=request.verb)
 
-    async def _begin(self, row: InboxRow) -> Awaitable[None] | None:
-        """Begins to take one row; None where it stays for now."""
+    async def _begin(self, row: InboxRow, requests: list[tuple[int, Command]]) -> Awaitable[None] | None:
+        """Begins to take one row; None where it stays for now. A request is put aside."""
         try:
             entry = decode_entry(row.kind, row.body)
         except ValueError as error:
@@ -145,8 +152,7 @@ class InboxTaking:
             case JobRow():
                 return self._jobs.take(entry, Take(row.id))
             case Command():
-                self._waiting.add(row.id)
-                self._commands.start(self._obey(row.id, entry), name=entry.verb)
+                requests.append((row.id, entry))
                 return None
             case AttemptEnd():
                 return self._jobs.take_end(entry, Take(row.id), row.shard)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,19 +15,24 @@ from holdfast import App, Entity, message, stream
 from holdfast.entities.door import Link
 from holdfast.errors import (
     CallCircle,
+    EntityNotAssignedToRunner,
     HoldfastError,
     MalformedMessage,
+    RpcClientError,
     RunnerUnavailable,
     SerializationError,
 )
 from holdfast.kit.clock import SystemClock
 from holdfast.model.address import Address
+from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.envelope import RETRY, Call, Request, Result, StreamOpen
 from holdfast.ports.transport import Identity, Incoming, Peer
 from holdfast.runtime import questions
 from holdfast.runtime.node import Node
+from holdfast.runtime.questions import Moved, unpack
 from holdfast.runtime.runner import Runner
 from holdfast.runtime.serving.front import Front
+from holdfast.runtime.serving.here import Here
 from holdfast.settings import EntitySettings, Settings
 from holdfast.storage.memory.store import CLUSTER_ID, MemoryStore
 from holdfast.transport import MemoryNetwork
@@ -60,10 +66,13 @@ class Counter(Entity[dict[str, int]]):
 
 
 class Silent:
-    """A peer that is never asked."""
+    """A peer that hears what it is told and never answers."""
+
+    def __init__(self) -> None:
+        self.heard: list[Incoming] = []
 
     def on_envelopes(self, peer: Peer, batch: Sequence[Incoming]) -> None:
-        raise AssertionError("a runner asks its clients nothing")
+        self.heard += batch
 
     def on_lost(self, peer: Peer) -> None:
         pass
@@ -219,3 +228,68 @@ async def test_a_peer_that_is_lost_takes_its_waiting_calls_along() -> None:
         async with asyncio.timeout(5):
             while served.front._serving._conversations:  # noqa: ASYNC110 - nobody tells when a peer is forgotten
                 await asyncio.sleep(0)
+
+
+async def test_a_runner_whose_lease_has_lapsed_says_nothing_and_ends_the_connection() -> None:
+    served, lapsed = Served(), False
+    await served.front.listen(lapsed=lambda: lapsed)
+    peer = await served.peer()
+    with pytest.raises(RunnerUnavailable, match="starting"):
+        await peer.call(call())
+    lapsed = True
+    with pytest.raises(RpcClientError) as raised:
+        await peer.call(call())
+    assert raised.value.executed == "unknown"
+    await peer.closed()
+    await served.front.close()
+    await served.store.close()
+
+
+async def test_peers_are_told_of_moved_shards() -> None:
+    served, told = Served(), Silent()
+    await served.front.listen()
+    identity = Identity(CLUSTER_ID)
+    peer = await served.network.node("client").connect(ADDRESS, identity=identity, inbound=told)
+    row = ShardRow("default", 7, 2, 1)
+    async with asyncio.timeout(20):
+        while not served.front._listener.peers:  # type: ignore[union-attr]  # noqa: ASYNC110 - the other end of the handshake
+            await asyncio.sleep(0)
+    served.front.tell_moved(RunnerRow(2, "memory:2", "1", (), (), 1.0, "active", "active", 0, 0), [(row, 0.5)])
+    async with asyncio.timeout(20):
+        while not told.heard:  # noqa: ASYNC110 - an inbound has no event
+            await asyncio.sleep(0)
+    (request,) = told.heard
+    assert isinstance(request, Request)
+    assert unpack(request.payload, Moved).shards == [(row, 0.5)]
+    peer.close()
+    await peer.closed()
+    await served.front.close()
+    await served.store.close()
+
+
+async def test_of_other_runners_shards_nothing_is_taken_and_nothing_passed_on() -> None:
+    class Nothing:
+        def serves(self, shard: int) -> bool:
+            return False
+
+    class Readers:
+        async def live(self, number: int) -> Any:
+            return SimpleNamespace(shard=3)
+
+        async def archived(self, number: int) -> Any:
+            return SimpleNamespace(shard=3)
+
+        async def by_id(self, number: int) -> Any:
+            return SimpleNamespace(shard=3)
+
+        async def dead(self, *, after: int, limit: int) -> Any:
+            return [SimpleNamespace(id=after + 1, shard=3)]
+
+    readers: Any = Readers()
+    here = Here(territory=Nothing(), shard_of=lambda _: 3, jobs=readers, messages=readers)
+    for check in (here.check_job, here.check_dead_job, here.check_message, here.check_letter):
+        with pytest.raises(EntityNotAssignedToRunner) as raised:
+            await check(7)
+        assert raised.value.executed == "no"
+    with pytest.raises(EntityNotAssignedToRunner, match="Counter/c"):
+        here.check_entity(Address("Counter", "c"))

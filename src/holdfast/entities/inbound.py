@@ -139,8 +139,11 @@ class Inbound:
             self._delivery.deliver_later(row)
 
         def failed(error: BaseException) -> None:
+            failure = surely_not_written(error)
             if turn is not None:
-                self._delivery.refuse(turn, surely_not_written(error))
+                self._delivery.refuse(turn, failure)
+            if failure.executed == "unknown":  # it may be out of the inbox and among the messages
+                self._delivery.catching_up.look_for([row.id])
 
         return self._write(rows, len(row.payload), stored, failed)
 

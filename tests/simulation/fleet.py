@@ -136,10 +136,13 @@ class Member:
         await self.take_inbox()
         self.served.shards.update(shards)
 
-    async def die(self) -> None:
-        """It was reaped: its commits are refused from now on, and it hears of that."""
-        self.alive = False
+    async def be_reaped(self) -> None:
+        """From here on its commits are refused, which it does not know yet."""
         await self.store.membership.leave(self.runner_id)
+        self.alive = False
+
+    async def die(self) -> None:
+        """It hears of having been reaped, some time after."""
         await asyncio.sleep(self.random.choice([0, 0.01, 0.2]))
         self.served.shards.clear()
         await self.inbox.stop()
@@ -214,8 +217,8 @@ class Fleet:
         """One member is reaped; the others own its shards before it knows."""
         dead = self.members.pop(self.random.randrange(len(self.members)))
         orphans = [shard for shard, owner in self.owners.items() if owner is dead]
+        await dead.be_reaped()
         dying = asyncio.ensure_future(dead.die())
-        await asyncio.sleep(0)
         for shard in orphans:
             await self._take(self.random.choice(self.members), [shard])
         await dying

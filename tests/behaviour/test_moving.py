@@ -16,7 +16,7 @@ from holdfast.errors import EntityNotAssignedToRunner, RunnerNotRegistered
 from holdfast.model.address import Address
 from holdfast.settings import EntitySettings
 
-from .conftest import Hosting
+from .conftest import Hosting, hosting_on
 
 shop = Module()
 began: list[str] = []
@@ -99,9 +99,12 @@ def fresh() -> Iterator[None]:
     yield
 
 
+def node_of(t: testing.LiveRunner) -> Any:
+    return t._node
+
+
 def engine_of(t: testing.LiveRunner) -> EntityEngine:
-    node: Any = t._node
-    return node._engine  # type: ignore[no-any-return]
+    return node_of(t)._engine  # type: ignore[no-any-return]
 
 
 def shard_of(t: testing.LiveRunner, entity_id: str) -> int:
@@ -227,6 +230,8 @@ async def test_what_a_handler_sends_to_a_shard_that_has_left_waits_in_the_inbox(
         else:
             shard = await away(t, "q")
             await app.ref(Queue, sender).forward("q", "a", 0.0)
+        left = await node_of(t)._store.inbox_reader.inbox(limit=10)
+        assert [row.shard for row in left] == [shard] * 3
         await t.clock.advance(1)
         assert "a" not in began
         await engine_of(t).adopt([shard])
@@ -302,3 +307,14 @@ async def test_an_engine_that_has_lost_its_lease_lets_go_at_once(hosting: Hostin
             await app.ref(Queue, "q").put("c")
         await t.crash()
         assert await app.cluster.result(receipt) == 1
+
+
+async def test_a_shard_leaves_only_once_it_is_known_what_of_it_is_written() -> None:
+    """A message that is just being stored is stored, and its sender knows, before somebody else may own the shard."""
+    slow = testing.StorageFaults(latency_s=lambda: 1.0)
+    async with hosting_on("memory:")(shop, faults=slow) as (app, t):
+        sending = asyncio.ensure_future(app.ref(Queue, "q").put.opts(delay=100.0).send("a"))
+        await asyncio.sleep(0.5)
+        await away(t, "q")
+        (stored,) = node_of(t)._store.tables.messages.rows.values()
+        assert (await sending).message_id == stored.id

@@ -45,6 +45,7 @@ async def scenario(seed: int, *, kills: bool) -> int:
         await reconcile(app, heard, ACCOUNTS)
         await fleet.move_some()
         await reconcile(app, heard, ACCOUNTS)
+    assert not fleet.trespasses
     return fleet.moves
 
 

@@ -104,7 +104,7 @@ def node_of(t: testing.LiveRunner) -> Any:
 
 
 def engine_of(t: testing.LiveRunner) -> EntityEngine:
-    return node_of(t)._engine  # type: ignore[no-any-return]
+    return node_of(t)._incarnation.entities  # type: ignore[no-any-return]
 
 
 def shard_of(t: testing.LiveRunner, entity_id: str) -> int:
@@ -265,7 +265,7 @@ async def test_open_streams_end_with_the_move(hosting: Hosting) -> None:
 @pytest.mark.parametrize(("timeout_s", "times"), [(30.0, 1), (1.0, 2)])
 async def test_a_handlers_own_transaction_counts_as_running(hosting_sql: Hosting, timeout_s: float, times: int) -> None:
     async with hosting_sql(shop) as (app, t):
-        receipt = await app.ref(Queue, "q").insert.send("a", 5.0)
+        receipt = await app.ref(Queue, "q").insert.send("a", 2.5)
         await begun("a")
         shard = await away(t, "q", timeout_s=timeout_s)
         await engine_of(t).adopt([shard])

@@ -1,283 +1,262 @@
-"""Several entity engines on one store in memory, which pass shards to and fro.
+"""Machines that start, crash, freeze and drain, on a store that is slow, fails, loses answers and sets its clock.
 
-Ownership is kept here, by hand, as `cluster/` keeps it in a real runner: an owner first serves no more, then releases,
-then the next one is the owner, adopts what is stored, and serves. Every commit is checked against it.
+A machine does what a runner's process does with an `Ownership`: it starts one, and when its incarnation was reaped
+starts the next. What a frozen machine would do waits until it is thawed. `Fleet.check` looks whether two serve the same
+shard, or one serves what the store gives to another.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from functools import partial
+from collections.abc import Collection, Coroutine, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
-from holdfast import App, testing
-from holdfast.entities.door import Door, Link
-from holdfast.entities.engine import EntityEngine
-from holdfast.entities.surroundings import Surroundings
-from holdfast.errors import EntityNotAssignedToRunner, MessageError, RunnerNotRegistered, RunnerUnavailable
-from holdfast.kit.batching import GroupCommit
-from holdfast.kit.deadlines import DeadlineWheel
-from holdfast.kit.hashing import shard_of
-from holdfast.kit.ids import IdPool
-from holdfast.kit.service import Periodic
+from holdfast.cluster.tenant import HandOver
+from holdfast.errors import PersistenceError
 from holdfast.metrics import MetricsService
-from holdfast.model.address import Address
-from holdfast.model.inbox import decode_entry
-from holdfast.model.message import DoneRow, InboxRow, MessageRow, StateRow, Take
-from holdfast.model.unit import Unit
-from holdfast.ports.commits import CommitItem
-from holdfast.ports.membership import Registration
-from holdfast.runtime.runner import _splits
-from holdfast.storage.memory.store import MemoryStore
-from holdfast.storage.memory.tables import Tables
-from holdfast.testing.loop import LoopClock
+from tests.support.ownership import BookKeeper, Member
+from tests.support.shared_store import FakeStore, SharedStore
 
-SHARDS = 8
-CALL_TIMEOUT_S = 30.0
+TTL_S = 6.0
 
 
-class Served:
-    """One member's territory."""
+class Weather:
+    """How bad things are, for all machines."""
 
-    def __init__(self) -> None:
-        self.shards: set[int] = set()
-
-    def serves(self, shard: int) -> bool:
-        return shard in self.shards
-
-
-class Member:
-    """One runner, as far as entities are concerned."""
-
-    def __init__(self, fleet: Fleet, random: Random, faults: testing.StorageFaults) -> None:
-        self.fleet = fleet
+    def __init__(self, random: Random) -> None:
         self.random = random
-        self.served = Served()
-        own = testing.StorageFaults(
-            before_commit=partial(self._before_commit, faults),
-            after_commit=faults.after_commit,
-            latency_s=faults.latency_s,
-        )
-        self.store = MemoryStore(clock=fleet.clock, tables=fleet.tables, faults=own)
-        self.taking: set[int] = set()
-        self.alive = True
+        self.failing = random.choice([0.0, 0.02, 0.1])
+        self.losing = random.choice([0.0, 0.02, 0.05])
+        self.late_s = random.choice([0.002, 0.02])
+        self.dropping = random.choice([0.0, 0.3, 1.0])
+        self.store_away = False
 
-    async def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.runner_id = await self.store.membership.register(Registration("", "1", (), ("default",), 1.0, 6_000_000))
-        self.wheel = DeadlineWheel(loop)
-        journal = self.store.journal
-        self.group: GroupCommit[CommitItem] = GroupCommit(
-            lambda batch: journal.commit(batch), loop=loop, splits=_splits
-        )
-        link = Link("fleet", self.fleet.app._link.run_blocking)
-        self.engine = EntityEngine(
-            Surroundings(
-                types=self.fleet.app.entity_types,
-                link=link,
-                group=self.group,
-                journal=journal,
-                reader=self.store.messages,
-                ids=IdPool(self.store.ids.allocate, block=64),
-                clock=self.fleet.clock,
-                random=self.random,
-                wheel=self.wheel,
-                metrics=MetricsService(),
-                settings=self.fleet.app.settings.entities,
-                shard_of=self.fleet.shard_of,
-                runner_id=self.runner_id,
-                loop=loop,
-                territory=self.served,
-            )
-        )
-        link.open(self.engine.door)
-        self.engine.door.elsewhere = self.fleet
-        self.inbox = Periodic("inbox", self.take_inbox, every_s=0.05)
-        self.engine.door.inbox_left = self.inbox.wake
-        await self.engine.start()
-        await self.inbox.start()
+    def clear(self) -> None:
+        self.failing = self.losing = self.dropping = 0.0
+        self.store_away = False
 
-    async def take_inbox(self) -> None:
-        rows = await self.store.inbox_reader.inbox(limit=1000, shards=self.engine.shards.held)
-        for row in [row for row in rows if row.id not in self.taking]:
-            self.taking.add(row.id)
-            taken: Awaitable[None] | None = None
-            try:
-                entry = decode_entry(row.kind, row.body)
-                assert isinstance(entry, MessageRow)
-                taken = await self.engine.inbound.adopt(entry, Take(row.id), partial(self._again, row.id))
-                if taken is None:
-                    continue
-                await taken
-            except MessageError:
-                self.inbox.wake()
-            self.taking.discard(row.id)
 
-    def _again(self, row_id: int) -> None:
-        self.taking.discard(row_id)
-        self.inbox.wake()
+class Machine:
+    """One process, with one incarnation after another."""
 
-    async def give(self, shards: Collection[int], timeout_s: float) -> None:
-        self.served.shards.difference_update(shards)
-        await asyncio.sleep(self.random.choice([0, 0.01]))
-        await self.engine.release(shards, timeout_s=timeout_s)
-        held = self.engine.manager
-        assert not [one for one in (*held.live.values(), *held._leaving.values()) if one.shard in shards]
+    def __init__(self, fleet: Fleet, name: int) -> None:
+        self.fleet = fleet
+        self.name = name
+        self.member: Member | None = None
+        self.thawed = asyncio.Event()
+        self.thawed.set()
+        self._living: asyncio.Task[None] | None = None
 
-    async def take(self, shards: Collection[int]) -> None:
-        while True:
-            try:
-                await self.engine.adopt(shards)
-                break
-            except MessageError:
-                await asyncio.sleep(0.1)
-        await self.take_inbox()
-        self.served.shards.update(shards)
+    @property
+    def frozen(self) -> bool:
+        return not self.thawed.is_set()
 
-    async def be_reaped(self) -> None:
-        """From here on its commits are refused, which it does not know yet."""
-        await self.store.membership.leave(self.runner_id)
-        self.alive = False
+    def start(self) -> None:
+        self._living = asyncio.ensure_future(self._live())
 
-    async def die(self) -> None:
-        """It hears of having been reaped, some time after."""
-        await asyncio.sleep(self.random.choice([0, 0.01, 0.2]))
-        self.served.shards.clear()
-        await self.inbox.stop()
-        self.group.abandon(RunnerNotRegistered("reaped"))
-        await self.engine.abandon()
-        await self.close()
+    async def crash(self) -> None:
+        assert self._living is not None
+        self._living.cancel()
+        await asyncio.wait([self._living])
+        if self.member is not None:
+            member, self.member = self.member, None
+            await member.crash()
+
+    async def freeze(self, seconds: float) -> None:
+        self.thawed.clear()
+        await asyncio.sleep(seconds)
+        self.thawed.set()
+        self.fleet.check()  # before anything of it has run
+
+    async def restart(self, *, patience_s: float) -> None:
+        """In order: drains, leaves, starts again."""
+        member = self.member
+        if member is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await member.ownership.drain()
+            await self.stop()
+            self.start()
 
     async def stop(self) -> None:
-        await self.inbox.stop()
-        await self.engine.drain(1.0)
-        await self.engine.stop()
-        await self.close()
+        assert self._living is not None
+        self._living.cancel()
+        await asyncio.wait([self._living])
+        member, self.member = self.member, None
+        if member is not None:
+            try:
+                await member.stop()
+            except PersistenceError:
+                await member.crash()
 
-    async def close(self) -> None:
-        await self.group.close()
-        self.wheel.close()
-        await self.store.close()
+    async def _live(self) -> None:
+        while True:
+            member = self.member = self._incarnation()
+            try:
+                await member.start()
+            except PersistenceError:
+                await member.crash()
+                self.member = None
+                await asyncio.sleep(0.5)
+                continue
+            await member.ownership.ended()
+            await self.thawed.wait()
+            await member.stop()
 
-    def _before_commit(self, faults: testing.StorageFaults, units: Sequence[Unit]) -> None:
-        faults.before_commit(units)
-        if not self.alive:
-            return  # the fence refuses it
-        for row in (row for unit in units for row in unit.rows):
-            if isinstance(row, MessageRow | StateRow | DoneRow) and not isinstance(row, InboxRow):
-                owner = self.fleet.owners[row.shard]
-                if owner is not self:
-                    self.fleet.trespasses.append(f"{row} was written by a runner that has handed its shard over")
+    def _incarnation(self) -> Member:
+        store = FakeStore(self.fleet.shared)
+        for calls in (store.calls, store.lease_calls):
+            calls.before, calls.after = self._before, self._after
+        wire = _Wire(self)
+        member = Member(
+            self.fleet.shared,
+            seed=self.fleet.random.getrandbits(32),
+            store=store,
+            wire=wire,
+            metrics=self.fleet.metrics,
+        )
+        member.tenant = _Tenant(self)
+        return member
+
+    async def pass_time(self) -> None:
+        """Something takes its time; of a frozen process, until it is thawed."""
+        await asyncio.sleep(self.fleet.random.expovariate(1 / self.fleet.weather.late_s))
+        await self.thawed.wait()
+
+    async def _before(self, name: str) -> None:
+        weather = self.fleet.weather
+        await self.pass_time()
+        if weather.store_away or weather.random.random() < weather.failing:
+            raise PersistenceError(f"{name}: the store is away")
+
+    async def _after(self, name: str) -> None:
+        weather = self.fleet.weather
+        lost = weather.store_away or weather.random.random() < weather.losing
+        await self.pass_time()
+        if lost:
+            raise PersistenceError(f"{name}: the answer is lost", executed="unknown")
+
+
+class _Wire(dict[int, Member]):
+    """Whom a machine can tell of a hand-over: anybody, with luck."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def get(self, runner_id: int, default: Any = None) -> Any:
+        fleet = self._machine.fleet
+        for machine in fleet.machines:
+            member = machine.member
+            if member is not None and member.id == runner_id and fleet.random.random() >= fleet.weather.dropping:
+                return _Delayed(machine, member)
+        return default
+
+
+class _Delayed:
+    """A member behind a network: what it is told comes late, and to a frozen one when it is thawed."""
+
+    def __init__(self, machine: Machine, member: Member) -> None:
+        self.ownership = self
+        self._machine = machine
+        self._member = member
+
+    def handed(self, handovers: Sequence[HandOver]) -> None:
+        self._machine.fleet.aside(self._deliver(handovers))
+
+    async def _deliver(self, handovers: Sequence[HandOver]) -> None:
+        fleet = self._machine.fleet
+        if fleet.random.random() < 0.1:
+            await asyncio.sleep(fleet.random.uniform(0.0, 10.0))
+        await self._machine.pass_time()
+        if self._member is self._machine.member:
+            self._member.ownership.handed(handovers)
+
+
+class _Tenant(BookKeeper):
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    async def before(self, what: str, shards: Collection[int]) -> None:
+        random, weather = self._machine.fleet.random, self._machine.fleet.weather
+        await self._machine.pass_time()
+        if what == "release" and random.random() < 0.1:
+            await asyncio.sleep(random.uniform(0.0, 4.0))  # a long handler
+            await self._machine.thawed.wait()
+        if what != "lost" and random.random() < weather.failing:
+            raise PersistenceError(f"{what}: the store is away")
 
 
 class Fleet:
-    """The members, who owns what, and the way to it. An App's node, and what its members call elsewhere."""
+    """All machines and their store."""
 
-    def __init__(self, app: App, seed: int, faults: testing.StorageFaults) -> None:
-        self.app = app
+    def __init__(self, seed: int, *, machines: int, shards: int) -> None:
         self.random = Random(seed)
-        self.faults = faults
-        self.loop = asyncio.get_running_loop()
-        self.clock = LoopClock(self.loop)
-        self.tables = Tables()
-        self.tables.shared = True
-        self.members: list[Member] = []
-        self.owners: dict[int, Member] = {}
-        self.moves = 0
-        self.trespasses: list[str] = []
+        self.weather = Weather(self.random)
+        self.shared = SharedStore(shards=shards)
+        self.metrics = MetricsService()
+        self.machines = [Machine(self, name) for name in range(machines)]
+        self._aside: set[asyncio.Task[None]] = set()
+
+    def aside(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
 
     @property
-    def entities(self) -> Door:
-        return self
+    def members(self) -> list[Member]:
+        return [machine.member for machine in self.machines if machine.member is not None]
 
-    def shard_of(self, address: Address) -> int:
-        return shard_of(*address, SHARDS)
+    def check(self) -> None:
+        """Nobody who could answer now serves a shard that is another's, so no two serve the same."""
+        for machine in self.machines:
+            if machine.member is None or machine.frozen:
+                continue
+            member = machine.member
+            for shard in member.ownership.served if not member.lease.lapsed else ():
+                row = self.shared.shards[shard]
+                assert row.runner_id == member.id, f"runner {member.id} serves {row}"
 
-    async def start(self, count: int) -> None:
-        for _ in range(count):
-            await self.join()
-        for shard in range(SHARDS):
-            await self._take(self.random.choice(self.members), [shard])
+    def served(self) -> int:
+        return sum(len(member.serves()) for member in self.members)
 
-    async def join(self) -> None:
-        member = Member(self, self.random, self.faults)
-        await member.start()
-        self.members.append(member)
+    def settled(self) -> bool:
+        """Every machine runs, nobody else is registered, every shard is served, and the load is even."""
+        members = self.members
+        if len(members) < len(self.machines) or {member.id for member in members} != self.shared.runners.keys():
+            return False
+        loads = [len(member.serves()) for member in members]
+        return sum(loads) == len(self.shared.shards) and max(loads) - min(loads) <= 1
 
-    async def move_some(self) -> None:
-        """Some shards of one member go to another."""
-        giver, taker = self.random.sample(self.members, 2)
-        owned = [shard for shard, owner in self.owners.items() if owner is giver]
-        shards = self.random.sample(owned, self.random.randint(0, len(owned)))
-        await giver.give(shards, self.random.choice([0.0, 0.005, 1.0]))
-        self.moves += len(shards)
-        await self._take(taker, shards)
+    async def watch(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while loop.time() < until:
+            self.check()
+            await asyncio.sleep(0.1)
 
-    async def kill_one(self) -> None:
-        """One member is reaped; the others own its shards before it knows."""
-        dead = self.members.pop(self.random.randrange(len(self.members)))
-        orphans = [shard for shard, owner in self.owners.items() if owner is dead]
-        await dead.be_reaped()
-        dying = asyncio.ensure_future(dead.die())
-        for shard in orphans:
-            await self._take(self.random.choice(self.members), [shard])
-        await dying
-        await self.join()
+    async def settle(self, within_s: float) -> float:
+        """Returns when it is `settled`, and how long that took."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not self.settled():
+            assert loop.time() - began < within_s, f"not settled: {self.picture()}"
+            self.check()
+            await asyncio.sleep(0.05)
+        return loop.time() - began
 
-    async def _take(self, member: Member, shards: Collection[int]) -> None:
-        self.owners.update(dict.fromkeys(shards, member))
-        await member.take(shards)
-
-    # The way to an entity.
-
-    async def call(self, address: Address, *args: Any) -> Any:
-        return await self._at_owner(self.shard_of(address), lambda door: door.call(address, *args))
-
-    async def call_durable(self, address: Address, *args: Any) -> Any:
-        return await self._at_owner(self.shard_of(address), lambda door: door.call_durable(address, *args))
-
-    async def send(self, address: Address, *args: Any) -> Any:
-        return await self._at_owner(self.shard_of(address), lambda door: door.send(address, *args))
-
-    def stream(self, address: Address, *args: Any) -> AsyncIterator[Any]:
-        return self.owners[self.shard_of(address)].engine.door.stream(address, *args)
-
-    async def cancel_timer(self, address: Address, name: str) -> bool:
-        return bool(await self._at_owner(self.shard_of(address), lambda door: door.cancel_timer(address, name)))
-
-    async def outcome(self, message_id: int, timeout_s: float, *, shard: int | None = None) -> Any:
-        row = self.tables.messages.rows.get(message_id) or self.tables.done.rows.get(message_id)
-        where = shard if row is None else row.shard
-        if where is None:
-            raise EntityNotAssignedToRunner("nobody knows it", executed="unknown")
-        return await self._at_owner(where, lambda door: door.result(message_id, timeout_s))
-
-    async def message_result(self, message_id: int, timeout: float | None) -> Any:
-        return await self.outcome(message_id, timeout or CALL_TIMEOUT_S)
-
-    async def _at_owner(self, shard: int, ask: Callable[[Any], Awaitable[Any]]) -> Any:
-        until = self.loop.time() + CALL_TIMEOUT_S
-        while self.loop.time() < until:
-            member = self.owners.get(shard)
-            if member is not None and member.served.serves(shard):
-                try:
-                    return await ask(member.engine.door)
-                except (EntityNotAssignedToRunner, RunnerNotRegistered) as error:
-                    if error.executed != "no":
-                        raise
-            await asyncio.sleep(0.01)
-        raise RunnerUnavailable("no owner in time")
-
-    # The rest of what an App asks of its node.
-
-    async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[Any]:
-        return await self.members[0].engine.letters.page(entity_type=entity_type, limit=limit, after=after)
-
-    async def drain(self) -> None:
-        """Members drain when they stop."""
+    def picture(self) -> dict[str, Any]:
+        members = {member.id: (len(member.serves()), len(member.ownership.owned)) for member in self.members}
+        return {"serves and owns": members, "store": sorted(self.shared.runners)}
 
     async def stop(self) -> None:
-        for member in self.members:
-            await member.stop()
+        self.weather.clear()
+        for machine in self.machines:
+            machine.thawed.set()
+            await machine.stop()
+        for task in list(self._aside):
+            task.cancel()
+        await asyncio.gather(*self._aside, return_exceptions=True)

@@ -13,7 +13,7 @@ from holdfast import App, Settings, testing
 from holdfast.settings import EntitySettings
 
 from .bank import Heard, bank, deposits, payments, reconcile, touches
-from .fleet import Fleet
+from .crowd import Crowd
 from .test_bank import ACCOUNTS, Weather, seeds
 
 
@@ -21,18 +21,18 @@ async def scenario(seed: int, *, kills: bool) -> int:
     random = Random(seed)
     weather, heard = Weather(random), Heard()
     app = App("bank", modules=[bank], settings=Settings(entities=EntitySettings(retry_max=4.0, page_rows=20)))
-    fleet = Fleet(app, seed, weather.faults)
-    await fleet.start(random.choice([2, 3]))
+    crowd = Crowd(app, seed, weather.faults)
+    await crowd.start(random.choice([2, 3]))
 
     async def opening(_: Any) -> Any:
-        return fleet
+        return crowd
 
     async with app.opened(cast(Any, opening)):
         work = [deposits(app, heard, f"d{n}", random.choice(ACCOUNTS), 8, random) for n in range(4)]
         work += [payments(app, heard, f"p{n}", ACCOUNTS, 5, random) for n in range(3)]
         work += [touches(app, heard, f"t{n}", random.choice(ACCOUNTS), 6, random) for n in range(2)]
         done = asyncio.Event()
-        moving = asyncio.ensure_future(_move(fleet, random, done, kills=kills))
+        moving = asyncio.ensure_future(_move(crowd, random, done, kills=kills))
         try:
             async with asyncio.TaskGroup() as group:
                 for each in work:
@@ -41,28 +41,28 @@ async def scenario(seed: int, *, kills: bool) -> int:
             done.set()
             await moving
         weather.calm = True
-        await _at_rest(fleet)
+        await _at_rest(crowd)
         await reconcile(app, heard, ACCOUNTS)
-        await fleet.move_some()
+        await crowd.move_some()
         await reconcile(app, heard, ACCOUNTS)
-    assert not fleet.trespasses
-    return fleet.moves
+    assert not crowd.trespasses
+    return crowd.moves
 
 
-async def _move(fleet: Fleet, random: Random, done: asyncio.Event, *, kills: bool) -> None:
+async def _move(crowd: Crowd, random: Random, done: asyncio.Event, *, kills: bool) -> None:
     while not done.is_set():
         await asyncio.sleep(random.expovariate(20))
-        await (fleet.kill_one() if kills and random.random() < 0.15 else fleet.move_some())
+        await (crowd.kill_one() if kills and random.random() < 0.15 else crowd.move_some())
 
 
-async def _at_rest(fleet: Fleet) -> None:
+async def _at_rest(crowd: Crowd) -> None:
     """Nothing is stored that has to be handled, and nobody is at it."""
     for _ in range(3000):
         await asyncio.sleep(0.1)
-        busy = [one for one in fleet.members if one.engine.under_way() or one.group.busy]
-        if not (busy or fleet.tables.messages.rows or fleet.tables.inbox.rows):
+        busy = [one for one in crowd.members if one.engine.under_way() or one.group.busy]
+        if not (busy or crowd.tables.messages.rows or crowd.tables.inbox.rows):
             return
-    raise AssertionError(f"left behind: {fleet.tables.messages.rows} {fleet.tables.inbox.rows}")
+    raise AssertionError(f"left behind: {crowd.tables.messages.rows} {crowd.tables.inbox.rows}")
 
 
 @pytest.mark.parametrize("seed", seeds())

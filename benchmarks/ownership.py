@@ -109,7 +109,7 @@ class _Remembered:
         self, runners: Iterable[RunnerRow], groups: Sequence[GroupRow], current: Mapping[int, int], *, now_us: int
     ) -> Plan:
         rows = [row._replace(expires_at=row.expires_at > now_us) for row in runners]
-        key = hash((tuple(rows), tuple(sorted(current.items()))))
+        key = hash((tuple(rows), tuple(current.values())))  # all learnt the shards in the same order
         if key not in self._plans:
             live = [row._replace(expires_at=1 if row.expires_at else 0) for row in rows]
             self._plans = {**dict(list(self._plans.items())[-8:]), key: assign(live, groups, current, now_us=0)}

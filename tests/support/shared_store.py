@@ -158,7 +158,7 @@ class FakeMembership:
 
     async def shards(self) -> Sequence[ShardRow]:
         self._shared.readings += 1
-        return await self._calls.make("shards", lambda: sorted(self._shared.shards.values()))
+        return await self._calls.make("shards", lambda: list(self._shared.shards.values()))
 
     async def groups(self) -> Sequence[GroupRow]:
         return await self._calls.make("groups", lambda: list(self._shared.groups))

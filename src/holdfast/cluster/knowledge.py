@@ -27,7 +27,7 @@ class ShardKnowledge:
         news: list[ShardRow] = []
         for row in rows:
             known = self.rows.get(row.number)
-            if known is None or _is_news(row, known):
+            if known != row and (known is None or _is_news(row, known)):
                 self.rows[row.number] = row
                 news.append(row)
         return news

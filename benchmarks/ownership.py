@@ -1,8 +1,9 @@
 """How does ownership scale: what does a plan cost, how many shards move, how long until everything is served again?
 
-Plans are made for 10, 100 and 1,000 runners. Then as many whole `Ownership` objects run in virtual time on one shared
-store whose every call takes 5 ms: one runner dies, then a tenth of their number joins at once, ten at most. The virtual store counts
-readings, which is what a real one would have to carry. `--runners N --shards N` runs that part for one size only.
+Plans are made for 10, 100 and 1,000 runners. Then whole `Ownership` objects run in virtual time on one shared store
+whose every call takes 5 ms: one runner dies, then a tenth of their number joins at once, ten at most. The virtual store
+counts readings, which is what a real one would have to carry. `--runners N --shards N` does both for that size only;
+the second part takes minutes for 1,000 and is run for so many only then.
 """
 
 from __future__ import annotations

@@ -320,7 +320,6 @@ class HandlerTurn:
         self.ended = self.expired = self.settled = self.outgoing = self.readdressed = False
         self.interrupted = None
         self.ending, self.outcome = Ending.FAILURE, None
-        self.chain = ()  # who waited for the first run may have given up since, and must not be taken for a circle
 
 
 def refuse_circle(caller: Turn | None, address: Address) -> None:

@@ -11,6 +11,7 @@ store, or for what its sender left in the inbox before.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -31,7 +32,7 @@ from holdfast.model.message import MessageRow
 from holdfast.runtime.questions import due_at_us
 from holdfast.transport import failure_of
 
-from .inbound import NIL, Conversation, declared, refuse_chain
+from .inbound import MICROSECOND, NIL, Conversation, declared, refuse_chain
 
 logger = logging.getLogger("holdfast.runtime")
 
@@ -50,6 +51,7 @@ class RemoteListener:
         "_message_id",
         "_one_way",
         "_stored",
+        "_timeout_s",
         "_turn",
     )
 
@@ -60,6 +62,8 @@ class RemoteListener:
         self._message_id = call.message_id
         self._one_way = call.flags & ONE_WAY
         self._chain = call.chain
+        if call.chain:
+            self._timeout_s = call.timeout_us * MICROSECOND
         self._duplicate: bool | None = None
         self._turn: DurableTurn | None = None
         self._stored = False
@@ -68,15 +72,20 @@ class RemoteListener:
         """It was let in, as `turn`, under the id it came with; nothing was heard before this."""
         self._duplicate, self._turn = False, turn
         if self._chain:
-            turn.chain = self._chain
+            self._waits_for(turn)
 
     def admitted(self, how: Admitted) -> None:
         """Whether it was known, and by which id; what was heard before this is answered now."""
         self._duplicate, self._turn, self._message_id = how
         if self._chain and self._turn is not None:
-            self._turn.chain = self._chain
+            self._waits_for(self._turn)
         if self._stored:
             self.stored()
+
+    def _waits_for(self, turn: DurableTurn) -> None:
+        """Those who wait do so until their deadline at most; the message may be handled after that."""
+        turn.chain = self._chain
+        asyncio.get_running_loop().call_later(self._timeout_s, _forget_chain, turn)
 
     def stored(self) -> None:
         if self._duplicate is None:
@@ -117,6 +126,10 @@ class RemoteListener:
         if conversation is not None:
             conversation.waiting.pop(self._correlation, None)
             conversation.answer(envelope)
+
+
+def _forget_chain(turn: DurableTurn) -> None:
+    turn.chain = ()
 
 
 class DurableIntake:

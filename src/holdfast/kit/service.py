@@ -8,6 +8,7 @@ raises is logged and reported, and the next one comes. `Services` starts several
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -71,10 +72,10 @@ class Periodic:
         while True:
             self._wake.clear()
             await self._take_turn()
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._every_s)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                # Not `wait_for`, which on 3.11 swallows a cancellation that comes in the same pass as the wake-up.
+                async with asyncio.timeout(self._every_s):
+                    await self._wake.wait()
 
     async def _take_turn(self) -> None:
         try:

@@ -166,3 +166,23 @@ async def test_one_that_does_not_stop_cleanly_does_not_keep_the_others() -> None
         await services.stop()
     assert [str(error) for error in raised.value.exceptions] == ["engine can't stop"]
     assert journal[-1] == "stop store"
+
+
+def test_a_stop_in_the_pass_of_a_wake_up_takes_no_time() -> None:
+    """Neither may swallow the other."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for passes in range(4):
+            service = Periodic("sweeper", Turns(), every_s=1000)
+            await service.start()
+            await service.ready()
+            await asyncio.sleep(1)
+            service.wake()
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            began = loop.time()
+            await service.stop()
+            assert loop.time() == pytest.approx(began)
+
+    run(main())

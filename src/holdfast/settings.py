@@ -121,6 +121,20 @@ class TransportSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """The HTTP gateway for programs in other languages."""
+
+    body_bytes_max: int = 1024 * 1024
+    """Largest request body, in bytes."""
+    body_timeout: float = 10.0
+    """Seconds until all of a request's body must have come."""
+    timeout_max: float = 300.0
+    """Longest deadline that a request may ask for, in seconds."""
+    requests_max: int = 256
+    """Requests under way; more are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSettings:
     """How long the traces of finished work are kept."""
 
@@ -141,6 +155,7 @@ class Settings:
     jobs: JobSettings = field(default_factory=JobSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     def __post_init__(self) -> None:

@@ -41,6 +41,7 @@ def run(
     *,
     store: Store = None,
     http: str | None = None,
+    gateway: str | None = None,
     listen: str | None = None,
     advertise: str | None = None,
     runners: int = 1,
@@ -60,6 +61,9 @@ def run(
         URL of the store; else HOLDFAST_STORE, else pyproject.toml, else sqlite:///<app>.db.
     http
         HOST:PORT for /livez, /readyz and /metrics; else HOLDFAST_HTTP, else pyproject.toml, else none.
+    gateway
+        HOST:PORT of the HTTP gateway for programs in other languages, with the token HOLDFAST_GATEWAY_TOKEN; else
+        HOLDFAST_GATEWAY, else pyproject.toml, else none. Beyond the loopback it needs TLS.
     listen
         HOST:PORT where other processes reach this runner (PostgreSQL); else HOLDFAST_LISTEN, else pyproject.toml,
         else a free port for this machine alone. Beyond the loopback it needs TLS and a token.
@@ -74,7 +78,7 @@ def run(
     """
     from .running import RunArguments, run_app
 
-    arguments = RunArguments(store=store, http=http, listen=listen, advertise=advertise)
+    arguments = RunArguments(store=store, http=http, gateway=gateway, listen=listen, advertise=advertise)
     return run_app(target, arguments, runners=runners, loop=loop, log_level=log_level)
 
 

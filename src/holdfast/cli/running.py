@@ -31,6 +31,7 @@ class RunArguments:
 
     store: str | None
     http: str | None
+    gateway: str | None
     listen: str | None
     advertise: str | None
 
@@ -84,11 +85,13 @@ def announcement(app: App, config: NodeConfig, node: Node) -> str:
     entities = ", ".join(declared.name for declared in app.entity_types.values()) or "none"
     jobs = ", ".join(app.job_types) or "none"
     pages = f"{node.http}/metrics" if node.http else "not served; give --http 127.0.0.1:9464"
+    gateway = [f"  gateway  {app.gateway_url}"] if app.gateway_url else []
     return "\n".join(
         [
             f"{app.name} runs (entities: {entities}; jobs: {jobs})",
             f"  store    {masked(node.store_url)} (from {config.store_source})",
             f"  metrics  {pages}",
+            *gateway,
             "  stop     Ctrl-C or SIGTERM drains, a second one stops at once",
         ]
     )

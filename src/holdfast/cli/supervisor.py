@@ -62,6 +62,10 @@ def check(config: NodeConfig, runners: int) -> None:
         raise ConfigurationError(
             f"{masked(config.store)} serves one runner; for {runners} of them use PostgreSQL: --store postgresql://..."
         )
+    if runners > 1 and config.gateway is not None:
+        raise ConfigurationError(
+            f"{runners} runners can't share the gateway's port: give it to one client process, app.client(gateway=...)"
+        )
     if runners > 1 and config.listen is not None and config.listen[1]:
         raise ConfigurationError(
             f"{runners} runners can't all listen on port {config.listen[1]}: give --listen {config.listen[0]}:0"

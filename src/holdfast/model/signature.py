@@ -23,18 +23,20 @@ _FRAMES_SEARCHED = 12
 _SHAPES_MAX = 64
 
 
-def _encode_foreign(value: Any) -> Any:
+def encode_foreign(value: Any) -> Any:
+    """The encoders' hook for pydantic models. Raises NotImplementedError for anything else."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise NotImplementedError(f"{type(value).__name__} can't be encoded")
     return dump(mode="json")
 
 
-def _decode_foreign(kind: type, value: Any) -> Any:
+def decode_foreign(kind: type, value: Any) -> Any:
+    """The decoders' hook for pydantic models."""
     return kind.model_validate(value)  # type: ignore[attr-defined]
 
 
-_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_foreign)
+_encoder = msgspec.msgpack.Encoder(enc_hook=encode_foreign)
 
 
 class ValueCodec:
@@ -43,13 +45,14 @@ class ValueCodec:
     Raises ConfigurationError at construction for a type that can't be encoded, naming `where`.
     """
 
-    __slots__ = ("_decoder", "passing", "where")
+    __slots__ = ("_decoder", "hint", "passing", "where")
 
     def __init__(self, hint: Any, where: str) -> None:
         self.where = where
+        self.hint = hint
         self.passing = _passing_types(hint)
         _check_encodable(hint, where)
-        self._decoder = msgspec.msgpack.Decoder(hint, dec_hook=_decode_foreign)
+        self._decoder = msgspec.msgpack.Decoder(hint, dec_hook=decode_foreign)
 
     def encode(self, value: Any) -> bytes:
         """Raises SerializationError."""
@@ -75,7 +78,7 @@ class ValueCodec:
 class Signature:
     """Codec of a handler's arguments and result."""
 
-    __slots__ = ("_arguments", "_defaults", "_names", "_passing", "_positional", "name", "result", "shapes")
+    __slots__ = ("_arguments", "_defaults", "_names", "_passing", "_positional", "hints", "name", "result", "shapes")
 
     def __init__(self, name: str, parameters: Mapping[str, tuple[Any, Any]], positional: int, result: Any) -> None:
         """`parameters`: name -> (type, default or `inspect.Parameter.empty`); `result`: the declared return type."""
@@ -85,15 +88,21 @@ class Signature:
         self._defaults = tuple(default for _, default in parameters.values())
         self._passing = tuple(_passing_types(hint) for hint, _ in parameters.values())
         self.shapes: set[tuple[type, ...]] = set()
-        for parameter, (hint, _) in parameters.items():
+        self.hints = {parameter: hint for parameter, (hint, _) in parameters.items()}
+        for parameter, hint in self.hints.items():
             _check_encodable(hint, f"{name}({parameter}=...)")
-        hints = tuple(hint for hint, _ in parameters.values())
-        self._arguments = msgspec.msgpack.Decoder(tuple[hints] if hints else tuple[()], dec_hook=_decode_foreign)  # type: ignore[valid-type]
+        hints = tuple(self.hints.values())
+        self._arguments = msgspec.msgpack.Decoder(tuple[hints] if hints else tuple[()], dec_hook=decode_foreign)  # type: ignore[valid-type]
         self.result = ValueCodec(result, f"{name}() -> result")
 
     @property
     def parameters(self) -> tuple[str, ...]:
         return self._names
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What parameters are if they are not given, for those that need not be."""
+        return {name: value for name, value in zip(self._names, self._defaults, strict=True) if value is not _MISSING}
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """All arguments in order, defaults filled in. Raises MalformedMessage."""

@@ -26,7 +26,7 @@ from .declarations import Declarations, Module
 from .groups import group_of_type
 from .node import Node
 from .opening import open_client, open_runner
-from .ops import ServePages, ops_pages
+from .ops import ServeGateway, ServePages, gateway_pages, ops_pages
 from .outside import SideDoor
 from .services import ClusterService, JobService
 
@@ -40,6 +40,7 @@ class App(Declarations):
     """
 
     serve_pages: ClassVar[ServePages | None] = None
+    serve_gateway: ClassVar[ServeGateway | None] = None
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class App(Declarations):
         )
         self._link = Link(name, self._blocking.run, self._side_door)
         self._node: Node | None = None
+        self.gateway_url: str | None = None
         for module in modules:
             self.include(module)
 
@@ -79,6 +81,7 @@ class App(Declarations):
         *,
         store: str | None = None,
         http: str | None = None,
+        gateway: str | None = None,
         listen: str | None = None,
         advertise: str | None = None,
     ) -> AbstractAsyncContextManager[Node]:
@@ -86,22 +89,27 @@ class App(Declarations):
 
         `store`: a URL; else HOLDFAST_STORE, pyproject.toml, or `sqlite:///<name>.db`. `http`: HOST:PORT of the
         operations pages (port 0 takes a free one; `node.http` says where they are), else HOLDFAST_HTTP,
-        pyproject.toml, or none. `listen`: on PostgreSQL, HOST:PORT where other processes reach this runner, else
-        HOLDFAST_LISTEN, pyproject.toml, or a free port for this machine alone; `advertise`: the HOST:PORT that they
-        are told, if it is another. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
+        pyproject.toml, or none. `gateway`: HOST:PORT of the HTTP gateway for programs in other languages
+        (`gateway_url` says where it is), else HOLDFAST_GATEWAY, pyproject.toml, or none. `listen`: on PostgreSQL,
+        HOST:PORT where other processes reach this runner, else HOLDFAST_LISTEN, pyproject.toml, or a free port for
+        this machine alone; `advertise`: the HOST:PORT that they are told, if it is another. Raises StoreUnavailable,
+        SchemaMismatch, ConfigurationError.
         """
-        return self._host(self.config(store=store, http=http, listen=listen, advertise=advertise))
+        return self._host(self.config(store=store, http=http, gateway=gateway, listen=listen, advertise=advertise))
 
     def config(
         self,
         *,
         store: str | None = None,
         http: str | None = None,
+        gateway: str | None = None,
         listen: str | None = None,
         advertise: str | None = None,
     ) -> NodeConfig:
         """What a node opened now with these arguments would use, and who said so. Raises ConfigurationError."""
-        return resolve(self.name, store=store or self._store, http=http, listen=listen, advertise=advertise)
+        return resolve(
+            self.name, store=store or self._store, http=http, gateway=gateway, listen=listen, advertise=advertise
+        )
 
     @asynccontextmanager
     async def _host(self, config: NodeConfig) -> AsyncGenerator[Node, None]:
@@ -115,24 +123,38 @@ class App(Declarations):
                 metrics=self.metrics,
                 http=url,
             )
-            async with self.opened(lambda link: opening(link=link)) as node:
+            async with self.opened(lambda link: opening(link=link)) as node, self._served(config):
                 yield node
 
-    def client(self, *, store: str | None = None) -> AbstractAsyncContextManager[Node]:
+    def client(self, *, store: str | None = None, gateway: str | None = None) -> AbstractAsyncContextManager[Node]:
         """Talks to the runner of the store while the block runs, and hosts nothing.
 
-        `store` as for `runner`. It opens also where no runner answers: then durable sends and submits wait in the
-        store's inbox. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
+        `store` and `gateway` as for `runner`. It opens also where no runner answers: then durable sends and submits
+        wait in the store's inbox. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
         """
+        return self._talk(self.config(store=store, gateway=gateway))
+
+    @asynccontextmanager
+    async def _talk(self, config: NodeConfig) -> AsyncGenerator[Node, None]:
         opening = partial(
             open_client,
-            self.config(store=store),
+            config,
             entity_types=self.entity_types,
             job_types=self.job_types,
             settings=self.settings,
             metrics=self.metrics,
         )
-        return self.opened(lambda _: opening())
+        async with self.opened(lambda _: opening()) as node, self._served(config):
+            yield node
+
+    @asynccontextmanager
+    async def _served(self, config: NodeConfig) -> AsyncGenerator[None, None]:
+        """The gateway, where one is asked for: it is closed before the node drains."""
+        async with gateway_pages(config, self.serve_gateway, self) as self.gateway_url:
+            try:
+                yield
+            finally:
+                self.gateway_url = None
 
     def _health(self) -> Health:
         node = self._node
@@ -155,6 +177,11 @@ class App(Declarations):
                 self._link.close()
                 self._node = None
                 await node.stop()
+
+    @property
+    def node(self) -> Node:
+        """The node that is open in this process. Raises NotStarted."""
+        return self._running()
 
     def _running(self) -> Node:
         if self._node is None:

@@ -21,6 +21,10 @@ STORE_POOLED_VARIABLE = "HOLDFAST_STORE_POOLED"
 HTTP_VARIABLE = "HOLDFAST_HTTP"
 HTTP_TOKEN_VARIABLE = "HOLDFAST_HTTP_TOKEN"
 """Only the environment: arguments show in process lists, and pyproject.toml is in version control."""
+GATEWAY_VARIABLE = "HOLDFAST_GATEWAY"
+GATEWAY_TOKEN_VARIABLE = "HOLDFAST_GATEWAY_TOKEN"
+"""Only the environment, for the same reasons."""
+GATEWAY_HOSTS_VARIABLE = "HOLDFAST_GATEWAY_HOSTS"
 LISTEN_VARIABLE = "HOLDFAST_LISTEN"
 ADVERTISE_VARIABLE = "HOLDFAST_ADVERTISE"
 CLUSTER_TOKEN_VARIABLE = "HOLDFAST_CLUSTER_TOKEN"
@@ -46,6 +50,12 @@ class NodeConfig:
     http: tuple[str, int] | None = None
     http_token: str | None = field(default=None, repr=False)
     """The bearer token that the operations pages ask for; they listen beyond the loopback only with one."""
+    gateway: tuple[str, int] | None = None
+    """Where programs in other languages are served; None for nowhere."""
+    gateway_token: str | None = field(default=None, repr=False)
+    """The bearer token that the gateway asks for; without one it does not start."""
+    gateway_hosts: tuple[str, ...] = ()
+    """Names in the Host header by which the gateway may be asked, beside its own address."""
     listen: tuple[str, int] | None = None
     """Where a runner on PostgreSQL awaits other processes; None for `ANY_PORT_HERE`."""
     advertise: tuple[str, int] | None = None
@@ -60,6 +70,7 @@ def resolve(
     *,
     store: str | None = None,
     http: str | None = None,
+    gateway: str | None = None,
     listen: str | None = None,
     advertise: str | None = None,
 ) -> NodeConfig:
@@ -80,6 +91,9 @@ def resolve(
         store_pooled=store_is_pooled(),
         http=address(http, HTTP_VARIABLE, "http"),
         http_token=os.environ.get(HTTP_TOKEN_VARIABLE),
+        gateway=address(gateway, GATEWAY_VARIABLE, "gateway"),
+        gateway_token=os.environ.get(GATEWAY_TOKEN_VARIABLE),
+        gateway_hosts=tuple(os.environ.get(GATEWAY_HOSTS_VARIABLE, "").replace(",", " ").split()),
         listen=address(listen, LISTEN_VARIABLE, "listen"),
         advertise=address(advertise, ADVERTISE_VARIABLE, "advertise"),
         cluster_token=os.environ.get(CLUSTER_TOKEN_VARIABLE, ""),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from holdfast.errors import ConfigurationError
 from holdfast.metrics import MetricsService
@@ -39,6 +39,12 @@ class ServePages(Protocol):
         ...
 
 
+class ServeGateway(Protocol):
+    def __call__(self, app: Any, config: NodeConfig) -> OpsPages:
+        """Serves the App's entities and jobs at once. Raises ConfigurationError for an address it may not use."""
+        ...
+
+
 @asynccontextmanager
 async def ops_pages(
     config: NodeConfig, serve: ServePages | None, *, metrics: MetricsService, health: Callable[[], Health]
@@ -53,6 +59,23 @@ async def ops_pages(
     if serve is None:
         raise ConfigurationError("this App has nobody to serve HTTP: make it with `from holdfast import App`")
     pages = serve(config.http, token=config.http_token, metrics=metrics, health=health)
+    try:
+        yield pages.url
+    finally:
+        await asyncio.to_thread(pages.stop)
+
+
+@asynccontextmanager
+async def gateway_pages(
+    config: NodeConfig, serve: ServeGateway | None, app: object
+) -> AsyncGenerator[str | None, None]:
+    """The URL of the App's gateway while the block runs; None where the configuration asks for none."""
+    if config.gateway is None:
+        yield None
+        return
+    if serve is None:
+        raise ConfigurationError("this App has nobody to serve HTTP: make it with `from holdfast import App`")
+    pages = serve(app, config)
     try:
         yield pages.url
     finally:

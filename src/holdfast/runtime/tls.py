@@ -43,6 +43,17 @@ class TlsFiles:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
+    def web_server(self) -> ssl.SSLContext | None:
+        """For who listens to programs outside of the cluster, which have a token and no certificate of ours."""
+        if self.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigurationError(f"TLS: {self.certificate} can't be used: {error}") from error
+        return context
+
     def client(self) -> ssl.SSLContext | None:
         """For who connects; None where nothing was configured."""
         if self.certificate is None and self.authority is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from holdfast.metrics import MetricsService
 from holdfast.model.health import Health
 from holdfast.runtime.app import App as RuntimeApp
+from holdfast.runtime.config import NodeConfig
 from holdfast.runtime.ops import OpsPages
 
 
@@ -31,6 +32,13 @@ def serve_pages(
     return _Pages(server.start().url, server.stop)
 
 
+def serve_gateway(app: RuntimeApp, config: NodeConfig) -> OpsPages:
+    """As `runtime.ops.ServeGateway`."""
+    from .gateway_serving import start_gateway
+
+    return start_gateway(app, config)
+
+
 class App(RuntimeApp):
     """An application: its entities, its jobs, and the services to reach them.
 
@@ -38,3 +46,4 @@ class App(RuntimeApp):
     """
 
     serve_pages = staticmethod(serve_pages)
+    serve_gateway = staticmethod(serve_gateway)

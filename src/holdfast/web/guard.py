@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -26,11 +26,17 @@ ANSWER_HEADERS = {
 }
 
 
+Refuse = Callable[[int, str, Mapping[str, str] | None], ASGIApp]
+"""Of a status, what is wrong, and headers."""
+
+
 class Guard:
     """An ASGI app around another one, closed by default."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], token: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], token: str | None, refuse: Refuse | None = None) -> None:
+        """`refuse` makes the answer for who does not pass; plain text without it."""
         self._app = app
+        self._refuse = refuse or _in_plain_text
         self._hosts = {"localhost", *(host.lower() for host in hosts)}
         self._bearer = None if token is None else f"Bearer {token}".encode()
 
@@ -49,12 +55,12 @@ class Guard:
     def _refusal(self, headers: Headers) -> ASGIApp | None:
         host = headers.get("host", "")
         if not self._known(host):
-            return PlainTextResponse("unknown Host\n", 421)
+            return self._refuse(421, "unknown Host", None)
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
-            return PlainTextResponse("foreign Origin\n", 403)
+            return self._refuse(403, "foreign Origin", None)
         if self._bearer is not None and not self._admitted(headers.get("authorization", "")):
-            return PlainTextResponse("a token is needed\n", 401, {"www-authenticate": "Bearer"})
+            return self._refuse(401, "a token is needed", {"www-authenticate": "Bearer"})
         return None
 
     def _admitted(self, authorization: str) -> bool:
@@ -63,6 +69,10 @@ class Guard:
     def _known(self, host: str) -> bool:
         name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
         return name.lower() in self._hosts or _numeric(name)
+
+
+def _in_plain_text(status: int, detail: str, headers: Mapping[str, str] | None) -> ASGIApp:
+    return PlainTextResponse(f"{detail}\n", status, headers)
 
 
 def _numeric(name: str) -> bool:

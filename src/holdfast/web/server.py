@@ -18,6 +18,7 @@ import errno
 import ipaddress
 import logging
 import socket
+import ssl
 from threading import Event, Thread
 from typing import NamedTuple
 
@@ -50,8 +51,21 @@ class HttpAddress(NamedTuple):
 class HttpThread:
     """Serves one ASGI app at one address until stopped; may be started again after that."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, *, name: str, loopback_only: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        name: str,
+        loopback_only: bool = True,
+        tls: ssl.SSLContext | None = None,
+        remedy: str = "give a token",
+    ) -> None:
+        """`remedy` says what would allow an address beyond the loopback."""
         self._app = app
+        self._tls = tls
+        self._remedy = remedy
         self._host = host
         self._port = port
         self._name = name
@@ -63,8 +77,8 @@ class HttpThread:
         """Returns once requests are answered. Raises ConfigurationError if the address can't or may not be used."""
         if self._thread is not None:
             raise RuntimeError(f"{self._name} is already running")
-        listener = _listen(self._host, self._port, loopback_only=self._loopback_only)
-        self._server = _Server(self._app)
+        listener = _listen(self._host, self._port, loopback_only=self._loopback_only, remedy=self._remedy)
+        self._server = _Server(self._app, self._tls)
         self._thread = Thread(target=self._server.serve_on, args=(listener,), name=self._name, daemon=True)
         self._thread.start()
         if not self._server.begun.wait(START_TIMEOUT_S) or not self._server.started:
@@ -92,7 +106,7 @@ class _Config(uvicorn.Config):
 class _Server(uvicorn.Server):
     """Tells when it has begun, and ends when asked, not at the next look at a flag."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tls: ssl.SSLContext | None) -> None:
         config = _Config(
             app,
             loop="asyncio",
@@ -105,6 +119,8 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=GRACE_S,
             limit_concurrency=CONNECTIONS_MAX,
         )
+        config.load()
+        config.ssl = tls
         super().__init__(config)
         self.begun = Event()
         self.failure: BaseException | None = None
@@ -144,7 +160,7 @@ class _Server(uvicorn.Server):
                 continue
 
 
-def _listen(host: str, port: int, *, loopback_only: bool) -> socket.socket:
+def _listen(host: str, port: int, *, loopback_only: bool, remedy: str) -> socket.socket:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
@@ -152,9 +168,7 @@ def _listen(host: str, port: int, *, loopback_only: bool) -> socket.socket:
     family, _, _, _, address = found[0]
     if loopback_only and not ipaddress.ip_address(str(address[0])).is_loopback:
         where = host or "every address"
-        raise ConfigurationError(
-            f"HTTP on {where} could be reached from other machines: give a token, or use 127.0.0.1"
-        )
+        raise ConfigurationError(f"HTTP on {where} could be reached from other machines: {remedy}, or use 127.0.0.1")
     try:
         return socket.create_server(address, family=family)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import pytest
 from holdfast import App
 from holdfast.errors import ConfigurationError
 from holdfast.web import gateway
+from tests.support.certificates import OPENSSL, Authority
 from tests.unit.web.gateway_shop import shop
 
 TOKEN = "a token of some length"
@@ -416,3 +418,22 @@ async def test_it_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
     app = shop()
     async with app.runner(store=f"sqlite:///{tmp_path}/shop.db"):
         assert app.gateway_url is None
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="certificates are made by the openssl command")
+async def test_with_a_certificate_it_speaks_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clients need the token and no certificate of the cluster's."""
+    authority = Authority(tmp_path, "cluster")
+    files = authority.certificate("runner", names="DNS:localhost,IP:127.0.0.1")
+    named = (("CERT", files.certificate), ("KEY", files.key), ("CA", files.authority))
+    for name, path in named:
+        monkeypatch.setenv(f"HOLDFAST_TLS_{name}", str(path))
+    monkeypatch.setenv("HOLDFAST_GATEWAY_TOKEN", TOKEN)
+    app = shop()
+    async with app.runner(store=f"sqlite:///{tmp_path}/shop.db", gateway="127.0.0.1:0"):
+        url = app.gateway_url
+        assert url is not None and url.startswith("https://127.0.0.1:")
+        trust = ssl.create_default_context(cafile=str(authority.path))
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        async with httpx.AsyncClient(base_url=url, headers=headers, verify=trust, timeout=20) as client:
+            assert (await client.get("/v1/openapi.json")).status_code == 200

@@ -22,7 +22,7 @@ says whether the work may have run.
     |   |-- MessageDead             a durable message used up its deliveries
     |   `-- KeyConflict             the idempotency key was used before with another payload
     `-- JobError                    a job request was refused, or the job did not complete
-        |-- JobNotFound, AlreadyCancelled, HandlerMissing, JobInvalid, JobKeyConflict
+        |-- JobNotFound, ScheduleNotFound, AlreadyCancelled, HandlerMissing, JobInvalid, JobKeyConflict
         `-- JobFailed, JobDead, JobTimeout, JobCancelled
 
 Sources: the reasons and their meaning are section 5 of the metrics contract.
@@ -191,6 +191,12 @@ class JobError(HoldfastError):
 
 class JobNotFound(JobError):
     """No job has this id, or its retention has passed."""
+
+    default_reason = "NotFound"
+
+
+class ScheduleNotFound(JobError):
+    """No schedule has this name."""
 
     default_reason = "NotFound"
 

@@ -22,8 +22,9 @@ LABELS: dict[str, tuple[bool, str]] = {
     "outcome": (True, "`ok`, `error` or `cancelled`"),
     "pool": (True, "`thread` or `process`"),
     "priority": (True, "`critical`, `high`, `normal` or `low`"),
-    "reason": (False, "`error.reason`, or the error's class; for a deactivation, why"),
+    "reason": (False, "`error.reason`, or the error's class; for a deactivation or a missed run, why"),
     "route": (False, "path template of an HTTP route"),
+    "schedule": (False, "name of a schedule"),
     "singleton": (False, "registered name of a singleton"),
     "state": (True, "from the closed set of the metric"),
     "status": (True, "HTTP status code"),
@@ -172,6 +173,8 @@ _JOBS = (
              "Dead jobs given up for good."),
     _gauge("jobs", "dlq_oldest_age", "jobs_dlq_oldest_age_seconds", "job_type", "jobs: dispatch",
            "Age of the oldest dead job not yet replayed or discarded.", aggregate=_MAX, unit="seconds"),
+    _counter("jobs", "schedule_missed", "jobs_schedule_missed_total", "schedule reason", "schedules",
+             "Occurrences of a schedule that were given up: `late`, or `overlap` with the run before."),
 )  # fmt: skip
 
 _AROUND = (

@@ -116,6 +116,7 @@ class Jobs(Namespace):
     replayed: Counter
     discarded: Counter
     dlq_oldest_age: Gauge
+    schedule_missed: Counter
 
     @overload
     def meter(self, *, operation: Literal["submit"], job_type: str, priority: str | None = None) -> SubmitMeter: ...

@@ -79,6 +79,16 @@ class JobSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SingletonSettings:
+    """Singletons: how one that raised is started again."""
+
+    retry_first: float = 1.0
+    """Seconds before the second start; doubles with each further one, with jitter."""
+    retry_max: float = 60.0
+    """Longest pause between two starts, in seconds; after a run this long the first pause is the shortest again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
     """Ownership."""
 
@@ -153,6 +163,7 @@ class Settings:
     commit: CommitSettings = field(default_factory=CommitSettings)
     entities: EntitySettings = field(default_factory=EntitySettings)
     jobs: JobSettings = field(default_factory=JobSettings)
+    singletons: SingletonSettings = field(default_factory=SingletonSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     transport: TransportSettings = field(default_factory=TransportSettings)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)

@@ -98,9 +98,11 @@ def _checked_call(name: str, what: object) -> JobCall[Any]:
 
 def _call_of(name: str, what: object) -> JobCall[Any]:
     if isinstance(what, JobCall):
-        return cast("JobCall[Any]", what)
+        return what  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(what, Job | BoundJob):
-        raise ConfigurationError(f"schedule {name!r}: give job.call(...), or put @app.cron above @app.job, not {what!r}")
+        raise ConfigurationError(
+            f"schedule {name!r}: give job.call(...), or put @app.cron above @app.job, not {what!r}"
+        )
     try:
         return cast("Job[..., Any]", what).call()
     except HoldfastError as error:

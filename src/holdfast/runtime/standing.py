@@ -1,0 +1,101 @@
+"""Standing orders: what an App has to be done without anybody's asking, its schedules and its singletons.
+
+A shard's owner serves them like everything else of the shard, so to ownership both are one tenant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from random import Random
+
+from holdfast.entities.door import Door
+from holdfast.entities.entity_type import EntityType
+from holdfast.kit.batching import GroupCommit
+from holdfast.kit.clock import Clock
+from holdfast.metrics import MetricsService
+from holdfast.model.address import Address
+from holdfast.ports.commits import CommitItem
+from holdfast.ports.reads import MessageReader
+from holdfast.schedules.engine import ScheduleEngine
+from holdfast.schedules.schedule import Scheduling
+from holdfast.settings import SingletonSettings
+from holdfast.singletons.definition import DeclaredSingleton
+from holdfast.singletons.engine import SingletonEngine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What an App declares."""
+
+    scheduling: Scheduling | None = None
+    schedule_type: EntityType | None = None
+    singletons: tuple[DeclaredSingleton, ...] = field(default=())
+
+
+class StandingOrders:
+    """Both engines of one runner, as one."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        *,
+        door: Door,
+        commits: GroupCommit[CommitItem],
+        reader: MessageReader,
+        clock: Clock,
+        random: Random,
+        metrics: MetricsService,
+        settings: SingletonSettings,
+        shard_of: Callable[[Address], int],
+    ) -> None:
+        """Belongs to the running event loop; `door` reaches entities from this runner."""
+        if orders.scheduling is not None:
+            orders.scheduling.clock = clock
+        self._schedules = ScheduleEngine(
+            names=orders.scheduling.declared if orders.scheduling is not None else (),
+            schedule_type=orders.schedule_type,
+            door=door,
+            shard_of=shard_of,
+            random=random,
+        )
+        self._singletons = SingletonEngine(
+            singletons=orders.singletons,
+            commits=commits,
+            reader=reader,
+            clock=clock,
+            random=random,
+            metrics=metrics,
+            settings=settings,
+            shard_of=shard_of,
+        )
+
+    async def start(self) -> None:
+        """Nothing is served before a shard is adopted."""
+        await self._schedules.start()
+        await self._singletons.start()
+
+    async def adopt(self, shards: Collection[int]) -> None:
+        """Serves what belongs to these shards from now on; returns at once."""
+        await self._schedules.adopt(shards)
+        await self._singletons.adopt(shards)
+
+    async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
+        """Returns once nothing of these shards is served here, or can have an effect any more."""
+        await asyncio.gather(
+            self._schedules.release(shards, timeout_s=timeout_s), self._singletons.release(shards, timeout_s=timeout_s)
+        )
+
+    async def abandon(self) -> None:
+        """Ends everything: another incarnation has taken over."""
+        await asyncio.gather(self._schedules.abandon(), self._singletons.abandon())
+
+    async def stop(self) -> None:
+        """Ends everything. Works twice and before `start`."""
+        await asyncio.gather(self._schedules.stop(), self._singletons.stop())
+
+    @property
+    def busy(self) -> bool:
+        """A schedule has not been declared yet; for tests. Singletons are never done, so they do not count."""
+        return self._schedules.busy

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from holdfast.ports.journal import Transaction
     from holdfast.runtime.declarations import Module
     from holdfast.runtime.node import Node
+    from holdfast.runtime.schedules import ScheduleStatus
+    from holdfast.schedules.definition import Overlap
     from holdfast.settings import Settings
+    from holdfast.singletons.definition import Singleton
     from holdfast.web.app import App
 else:
     _HOMES = {
@@ -40,7 +43,10 @@ else:
         "holdfast.ports.journal": "Transaction",
         "holdfast.runtime.declarations": "Module",
         "holdfast.runtime.node": "Node",
+        "holdfast.runtime.schedules": "ScheduleStatus",
+        "holdfast.schedules.definition": "Overlap",
         "holdfast.settings": "Settings",
+        "holdfast.singletons.definition": "Singleton",
         "holdfast.web.app": "App",
     }
     _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -74,9 +80,12 @@ __all__ = [
     "MetricsService",
     "Module",
     "Node",
+    "Overlap",
     "Priority",
     "Receipt",
+    "ScheduleStatus",
     "Settings",
+    "Singleton",
     "StreamMessage",
     "Transaction",
     "job_context",

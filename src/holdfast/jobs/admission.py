@@ -300,7 +300,7 @@ class Admission:
         name = (call.job_type, call.rules.group, call.rules.key or "")
         if call.rules.key is not None:
             digest = payload_hash(call.payload)
-            known = keys.keys.get(name) or await self.find(name)
+            known = _staged(turn, keys.keys.get(name)) or await self.find(name)
             if known is not None:
                 return self._same(known, digest, name), True
         row = self._row(call, await self._id_to_stage(call), digest)
@@ -378,3 +378,10 @@ class Admission:
             None,
             None,
         )
+
+
+def _staged(turn: Turn, known: Known | None) -> Known | None:
+    """The job, if this run of the handler has staged it: one whose commit failed runs again, as the same turn."""
+    if known is None or not any(isinstance(row, JobRow) and row.id == known.id for row in turn.rows or ()):
+        return None
+    return known

@@ -6,7 +6,7 @@ instead of committing by themselves, so that they commit with the handler or not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -14,6 +14,11 @@ from holdfast.model.unit import Row
 
 
 class Turn(Protocol):
+    @property
+    def rows(self) -> Sequence[Row] | None:
+        """What this run of the handler has staged; a handler that runs again has staged nothing."""
+        ...
+
     def check_open(self) -> None:
         """Raises HandlerEnded once the handler has ended."""
         ...

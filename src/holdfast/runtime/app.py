@@ -18,6 +18,8 @@ from holdfast.metrics import MetricsService
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.health import Check, Health
 from holdfast.model.placement import DEFAULT_GROUP
+from holdfast.schedules.definition import DeclaredSchedule
+from holdfast.schedules.schedule import Scheduling, schedule_type
 from holdfast.settings import Settings
 
 from .blocking import Blocking
@@ -28,7 +30,9 @@ from .node import Node
 from .opening import open_client, open_runner
 from .ops import ServeGateway, ServePages, gateway_pages, ops_pages
 from .outside import SideDoor
+from .schedules import ScheduleService
 from .services import ClusterService, JobService
+from .standing import Orders
 
 E = TypeVar("E", bound=Entity[Any])
 
@@ -60,6 +64,11 @@ class App(Declarations):
         self.cluster = ClusterService(self._running, self._declared)
         self._side_door = SideDoor(node=self._running, group_of=self._shard_group, settings=self.settings)
         self.jobs = JobService(self._job_door, self._side_door)
+        scheduling = Scheduling(self.declared_schedules, self.metrics)
+        self.orders = Orders(
+            scheduling=scheduling, schedule_type=schedule_type(scheduling), singletons=self.declared_singletons
+        )
+        self.schedules = ScheduleService(self._running, self.orders.schedule_type, self.declared_schedules)
         self._store = store
         self._blocking = Blocking(
             loop_in_use=lambda: None if self._node is None else self._node.loop, client=self.client
@@ -119,6 +128,7 @@ class App(Declarations):
                 config,
                 entity_types=self.entity_types,
                 job_types=self.job_types,
+                orders=self.orders,
                 settings=self.settings,
                 metrics=self.metrics,
                 http=url,
@@ -139,7 +149,7 @@ class App(Declarations):
         opening = partial(
             open_client,
             config,
-            entity_types=self.entity_types,
+            entity_types={**self.entity_types, self.orders.schedule_type.cls: self.orders.schedule_type},
             job_types=self.job_types,
             settings=self.settings,
             metrics=self.metrics,
@@ -207,3 +217,7 @@ class App(Declarations):
         job.door = self._job_door
         job.run_blocking = self._blocking.run
         job.side_door = lambda: self._side_door
+
+    def _add_schedule(self, schedule: DeclaredSchedule) -> None:
+        super()._add_schedule(schedule)
+        self.entity_types[self.orders.schedule_type.cls] = self.orders.schedule_type

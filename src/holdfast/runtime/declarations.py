@@ -211,4 +211,4 @@ class Declarations:
 
 
 class Module(Declarations):
-    """Declares entities, jobs, schedules and singletons away from the App, against import circles; the App includes it."""
+    """Declares all of it away from the App, against import circles; the App includes it."""

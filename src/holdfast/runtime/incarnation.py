@@ -36,6 +36,7 @@ from holdfast.settings import Settings
 from .commits import MeteredJournal
 from .inbox import InboxTaking
 from .remote.elsewhere import Elsewhere
+from .standing import Orders, StandingOrders
 
 logger = logging.getLogger("holdfast.runtime")
 
@@ -47,6 +48,7 @@ class Outfit:
     store: RunnerStore
     entity_types: Mapping[type[Any], EntityType]
     job_types: Mapping[str, Job[..., Any]]
+    orders: Orders
     link: Link
     settings: Settings
     metrics: MetricsService
@@ -78,6 +80,7 @@ class Incarnation:
         self.jobs = self._job_engine(territory)
         self.inbox = InboxTaking(store=outfit.store, territory=territory, entities=self.entities, jobs=self.jobs)
         self.entities.door.inbox_left = self.inbox.left
+        self.standing = self._standing_orders(territory)
         self._over = False
 
     async def start(self) -> None:
@@ -93,11 +96,14 @@ class Incarnation:
         await self.entities.adopt(shards)
         await self.jobs.adopt(shards)
         self.inbox.adopt(shards)
+        await self.standing.adopt(shards)
 
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         await self.inbox.release(shards)
         await asyncio.gather(
-            self.entities.release(shards, timeout_s=timeout_s), self.jobs.release(shards, timeout_s=timeout_s)
+            self.entities.release(shards, timeout_s=timeout_s),
+            self.jobs.release(shards, timeout_s=timeout_s),
+            self.standing.release(shards, timeout_s=timeout_s),
         )
 
     async def lost(self) -> None:
@@ -106,21 +112,23 @@ class Incarnation:
         gone = FencedOut(f"runner {self.runner_id} was reaped: another runner has taken its shards")
         await self.inbox.stop()
         self._group.abandon(gone)
-        await self.jobs.abandon()
-        await self.entities.abandon()
+        await asyncio.gather(self.standing.abandon(), self.jobs.abandon(), self.entities.abandon())
 
     # The end.
 
     async def drain(self, timeout_s: float) -> None:
         """Takes nothing more and lets what runs end."""
         await self.inbox.stop()
-        await asyncio.gather(self.entities.drain(timeout_s), self.jobs.drain(timeout_s))
+        await asyncio.gather(
+            self.entities.drain(timeout_s), self.jobs.drain(timeout_s), self.standing.drain(timeout_s)
+        )
         await self._group.drain()
 
     async def stop(self) -> None:
         """Leaves nothing running; after `drain`, after `lost`, and without either."""
         await self.inbox.stop()
         if not self._over:
+            await self.standing.stop()
             await self.jobs.stop()
             await self.entities.stop()
         await self._group.close()
@@ -134,6 +142,8 @@ class Incarnation:
             found.append("a commit")
         if jobs := self.jobs.under_way(self._outfit.clock.now_us()):
             found.append(f"{jobs} jobs")
+        if self.standing.busy:
+            found.append("a schedule's declaration")
         return found
 
     def overdue(self) -> bool:
@@ -190,6 +200,22 @@ class Incarnation:
             transaction_timeout_s=outfit.settings.entities.transaction_timeout,
         )
         return JobEngine(around, types=[job.declared for job in outfit.job_types.values()])
+
+    def _standing_orders(self, territory: Territory) -> StandingOrders:
+        outfit = self._outfit
+        return StandingOrders(
+            outfit.orders,
+            door=self.entities.door,
+            jobs=self.jobs,
+            commits=self._group,
+            reader=outfit.store.messages,
+            clock=outfit.clock,
+            random=outfit.random,
+            metrics=outfit.metrics,
+            settings=outfit.settings.singletons,
+            shard_of=self._shard_of,
+            territory=territory,
+        )
 
 
 def _splits(error: BaseException) -> bool:

@@ -22,6 +22,7 @@ from .config import ANY_PORT_HERE, NodeConfig
 from .groups import group_of_type
 from .runner import SOFTWARE, Peers, Runner
 from .serving.front import Front
+from .standing import Orders
 
 
 async def open_runner(
@@ -29,6 +30,7 @@ async def open_runner(
     *,
     entity_types: Mapping[type[Any], EntityType],
     job_types: Mapping[str, Job[..., Any]],
+    orders: Orders,
     link: Link,
     settings: Settings,
     metrics: MetricsService,
@@ -61,6 +63,7 @@ async def open_runner(
         store=store,
         entity_types=entity_types,
         job_types=job_types,
+        orders=orders,
         link=link,
         settings=settings,
         metrics=metrics,

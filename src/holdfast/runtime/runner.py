@@ -53,6 +53,7 @@ from .remote.links import Dialling, LinksByOwner
 from .remote.places import Places
 from .serving.front import Front
 from .serving.instances import LiveInstances
+from .standing import Orders
 
 logger = logging.getLogger("holdfast.runtime")
 
@@ -81,6 +82,7 @@ class Runner:
         store: RunnerStore,
         entity_types: Mapping[type[Any], EntityType],
         job_types: Mapping[str, Job[..., Any]],
+        orders: Orders,
         link: Link,
         settings: Settings,
         metrics: MetricsService,
@@ -97,6 +99,7 @@ class Runner:
         self.http = http
         self._entity_types = entity_types
         self._job_types = job_types
+        self._orders = orders
         self._link = link
         self._group_of_type = group_of_type(entity_types.values(), job_types.values())
         self._groups = wanted_groups(entity_types.values(), self._group_of_type, shards=settings.cluster.shards)
@@ -361,6 +364,7 @@ class Runner:
             store=self._store,
             entity_types=self._entity_types,
             job_types=self._job_types,
+            orders=self._orders,
             link=self._link,
             settings=self._settings,
             metrics=self._metrics,

@@ -6,18 +6,20 @@ A shard's owner serves them like everything else of the shard, so to ownership b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from random import Random
 
 from holdfast.entities.door import Door
 from holdfast.entities.entity_type import EntityType
+from holdfast.jobs.door import JobDoor
 from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import Clock
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.reads import MessageReader
+from holdfast.ports.territory import Territory
 from holdfast.schedules.engine import ScheduleEngine
 from holdfast.schedules.schedule import Scheduling
 from holdfast.settings import SingletonSettings
@@ -29,9 +31,9 @@ from holdfast.singletons.engine import SingletonEngine
 class Orders:
     """What an App declares."""
 
-    scheduling: Scheduling | None = None
-    schedule_type: EntityType | None = None
-    singletons: tuple[DeclaredSingleton, ...] = field(default=())
+    scheduling: Scheduling
+    schedule_type: EntityType
+    singletons: Mapping[str, DeclaredSingleton]
 
 
 class StandingOrders:
@@ -42,6 +44,7 @@ class StandingOrders:
         orders: Orders,
         *,
         door: Door,
+        jobs: JobDoor,
         commits: GroupCommit[CommitItem],
         reader: MessageReader,
         clock: Clock,
@@ -49,19 +52,20 @@ class StandingOrders:
         metrics: MetricsService,
         settings: SingletonSettings,
         shard_of: Callable[[Address], int],
+        territory: Territory,
     ) -> None:
-        """Belongs to the running event loop; `door` reaches entities from this runner."""
-        if orders.scheduling is not None:
-            orders.scheduling.clock = clock
+        """Belongs to the running event loop; `door` reaches entities from this runner. Made before any is delivered."""
+        orders.scheduling.opened(jobs=jobs, clock=clock)
         self._schedules = ScheduleEngine(
-            names=orders.scheduling.declared if orders.scheduling is not None else (),
+            names=orders.scheduling.declared,
             schedule_type=orders.schedule_type,
             door=door,
             shard_of=shard_of,
+            territory=territory,
             random=random,
         )
         self._singletons = SingletonEngine(
-            singletons=orders.singletons,
+            singletons=orders.singletons.values(),
             commits=commits,
             reader=reader,
             clock=clock,
@@ -70,11 +74,6 @@ class StandingOrders:
             settings=settings,
             shard_of=shard_of,
         )
-
-    async def start(self) -> None:
-        """Nothing is served before a shard is adopted."""
-        await self._schedules.start()
-        await self._singletons.start()
 
     async def adopt(self, shards: Collection[int]) -> None:
         """Serves what belongs to these shards from now on; returns at once."""
@@ -87,12 +86,16 @@ class StandingOrders:
             self._schedules.release(shards, timeout_s=timeout_s), self._singletons.release(shards, timeout_s=timeout_s)
         )
 
+    async def drain(self, timeout_s: float) -> None:
+        """Ends everything, within the time where the tasks let it."""
+        await asyncio.gather(self._schedules.stop(), self._singletons.drain(timeout_s))
+
     async def abandon(self) -> None:
         """Ends everything: another incarnation has taken over."""
         await asyncio.gather(self._schedules.abandon(), self._singletons.abandon())
 
     async def stop(self) -> None:
-        """Ends everything. Works twice and before `start`."""
+        """Ends everything. Works twice."""
         await asyncio.gather(self._schedules.stop(), self._singletons.stop())
 
     @property

@@ -32,13 +32,13 @@ MACROS = {
 class Cron:
     """One expression in one time zone. Moments are microseconds since the epoch."""
 
-    __slots__ = ("_read", "_zone", "expression", "tz")
+    __slots__ = ("_read", "expression", "tz", "zone")
 
     def __init__(self, expression: str, tz: str = "UTC") -> None:
         """Raises ConfigurationError for an expression or zone that can't be, and for one that never comes."""
         self.expression = expression
         self.tz = tz
-        self._zone = _zone(tz)
+        self.zone = _zone(tz)
         self._read = _spelled_out(expression)
         try:
             next(self.after(0))
@@ -50,7 +50,7 @@ class Cron:
     def after(self, moment_us: int) -> Iterator[int]:
         """The moments after this one, soonest first, without end."""
         known_us = moment_us
-        for found in CronSim(self._read, datetime.fromtimestamp(moment_us // SECOND_US, self._zone)):
+        for found in CronSim(self._read, datetime.fromtimestamp(moment_us // SECOND_US, self.zone)):
             at_us = int(found.timestamp()) * SECOND_US
             if at_us > known_us:  # in a repeated hour the first one may be found again
                 known_us = at_us

@@ -17,9 +17,12 @@ from holdfast.errors import HoldfastError
 from holdfast.kit.backoff import Backoff
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
+from holdfast.ports.territory import Territory
 
 from .schedule import SCHEDULE_TYPE
 
+LOOK_EVERY_S = 0.01
+"""A shard is served moments after it was adopted."""
 RETRY = Backoff(first_s=0.1, ceiling_s=5.0)
 
 log = logging.getLogger(__name__)
@@ -32,28 +35,27 @@ class ScheduleEngine:
         self,
         *,
         names: Iterable[str],
-        schedule_type: EntityType | None,
+        schedule_type: EntityType,
         door: Door,
         shard_of: Callable[[Address], int],
+        territory: Territory,
         random: Random,
     ) -> None:
-        """`schedule_type` is None where the App has no schedules. Belongs to the running event loop."""
-        self._type = schedule_type
+        """Belongs to the running event loop."""
+        self._declare_handler = schedule_type.handlers["declare"]
         self._shards = {name: shard_of(Address(SCHEDULE_TYPE, name)) for name in names}
         self._door = door
+        self._territory = territory
         self._random = random
         self._tasks = TaskOwner("schedules")
         self._declaring: dict[str, asyncio.Task[None]] = {}
 
-    async def start(self) -> None:
-        """Nothing is declared before a shard is adopted."""
-
     async def adopt(self, shards: Collection[int]) -> None:
-        """Returns at once: declaring goes on until it is done or the shard is released."""
+        """Returns at once: a schedule hears as soon as its shard is served, unless that is released before."""
         for name, shard in self._shards.items():
-            if shard in shards and self._type is not None:
+            if shard in shards and name not in self._declaring:
                 start = Context().run  # what the caller has in its context is none of an entity's business
-                task = start(self._tasks.start, self._declare(self._type, name), name=name)
+                task = start(self._tasks.start, self._declare(name), name=name)
                 self._declaring[name] = task
                 task.add_done_callback(lambda _, name=name: self._declaring.pop(name, None))  # type: ignore[misc]
 
@@ -73,11 +75,13 @@ class ScheduleEngine:
         """Some schedule has not heard yet; for tests."""
         return bool(self._declaring)
 
-    async def _declare(self, schedule_type: EntityType, name: str) -> None:
+    async def _declare(self, name: str) -> None:
         address, attempt = Address(SCHEDULE_TYPE, name), 0
+        while not self._territory.serves(self._shards[name]):
+            await asyncio.sleep(LOOK_EVERY_S)
         while True:
             try:
-                await self._door.call(address, schedule_type.handlers["declare"], (), {}, DEFAULTS)
+                await self._door.call(address, self._declare_handler, (), {}, DEFAULTS)
             except HoldfastError as error:
                 attempt += 1
                 log.warning("schedule %s can't be declared yet: %s", name, error)

@@ -10,14 +10,14 @@ Occurrences that came due while nobody ran, or that met the job before them, are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from holdfast.entities.definition import message
 from holdfast.entities.entity import Entity
 from holdfast.entities.entity_type import EntityOptions, EntityType
-from holdfast.errors import JobNotFound, ScheduleNotFound
+from holdfast.errors import JobNotFound, NotStarted, ScheduleNotFound
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.door import JobDoor
 from holdfast.kit.clock import Clock, SystemClock
@@ -61,11 +61,22 @@ class ScheduleState:
 class Scheduling:
     """What the schedules of one App share: their declarations, and how they reach jobs, the clock and the metrics."""
 
-    def __init__(self, *, door: Callable[[], JobDoor], metrics: MetricsService) -> None:
-        self.declared: dict[str, DeclaredSchedule] = {}
-        self.door = door
+    def __init__(self, declared: Mapping[str, DeclaredSchedule], metrics: MetricsService) -> None:
+        self.declared = declared
         self.metrics = metrics
         self.clock: Clock = SystemClock()
+        self._jobs: JobDoor | None = None
+
+    def opened(self, *, jobs: JobDoor, clock: Clock) -> None:
+        """On a runner, before anything is delivered."""
+        self._jobs, self.clock = jobs, clock
+
+    @property
+    def jobs(self) -> JobDoor:
+        """Raises NotStarted where no runner is open."""
+        if self._jobs is None:
+            raise NotStarted("schedules are served by a runner only")
+        return self._jobs
 
 
 class Schedule(Entity[ScheduleState]):
@@ -79,9 +90,10 @@ class Schedule(Entity[ScheduleState]):
         declared, state = self._declared(), self.state
         cron = declared.cron
         if (state.cron, state.tz) != (cron.expression, cron.tz):
-            state.settled_until = self.scheduling.clock.now_us()
+            state.settled_until, state.next_at = self.scheduling.clock.now_us(), 0
         state.cron, state.tz, state.job_type = cron.expression, cron.tz, declared.call.job_type
-        await self._set_timer()
+        if not state.next_at:
+            await self._set_timer()
 
     @message(durable=True, max_deliveries=EVER)
     async def occur(self) -> None:
@@ -145,7 +157,7 @@ class Schedule(Entity[ScheduleState]):
         await self._set_timer()
 
     async def _submit(self, call: JobCall[object]) -> str:
-        job = await self.scheduling.door().submit(call)
+        job = await self.scheduling.jobs.submit(call)
         self.state.last_job = job.id
         return job.id
 
@@ -153,7 +165,7 @@ class Schedule(Entity[ScheduleState]):
         if not job:
             return False
         try:
-            status = await self.scheduling.door().status(JobId(job))
+            status = await self.scheduling.jobs.status(JobId(job))
         except JobNotFound:
             return False
         return status.state not in TERMINAL

@@ -90,14 +90,19 @@ class DeclaredSingleton:
 
 
 def _codec_of(what: Any) -> ValueCodec | None:
-    if isinstance(what, type) and issubclass(what, Singleton):
-        state_type = _state_type(what)
-        return None if state_type is None else ValueCodec(state_type, f"{what.__name__}.state")
-    if inspect.iscoroutinefunction(what) and not inspect.signature(what).parameters:
+    cls = _class_of(what)
+    if cls is not None:
+        state_type = _state_type(cls)
+        return None if state_type is None else ValueCodec(state_type, f"{cls.__name__}.state")
+    if not isinstance(what, type) and inspect.iscoroutinefunction(what) and not inspect.signature(what).parameters:
         return None
     raise ConfigurationError(
         f"a singleton is an async function without parameters, or a class derived from holdfast.Singleton, not {what!r}"
     )
+
+
+def _class_of(what: Any) -> type[Any] | None:
+    return what if Singleton in getattr(what, "__mro__", ()) else None
 
 
 def _state_type(cls: type[Any]) -> Any:

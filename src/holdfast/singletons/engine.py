@@ -71,9 +71,6 @@ class SingletonEngine:
         self._backoff = Backoff(first_s=settings.retry_first, ceiling_s=settings.retry_max)
         self._running: dict[str, Running] = {}
 
-    async def start(self) -> None:
-        """Nothing runs before a shard is adopted."""
-
     async def adopt(self, shards: Collection[int]) -> None:
         """Starts what belongs to these shards; returns at once."""
         for declared, shard in self._singletons:
@@ -88,6 +85,10 @@ class SingletonEngine:
         """Ends what belongs to these shards; what does not end within the time can save nothing any more."""
         await self._end([one for one in self._running.values() if one.shard in shards], timeout_s)
 
+    async def drain(self, timeout_s: float) -> None:
+        """Ends everything; what does not end within the time can save nothing any more."""
+        await self._end(list(self._running.values()), timeout_s)
+
     async def abandon(self) -> None:
         """Ends everything, and lets nothing more be saved: another incarnation has taken over."""
         for running in self._running.values():
@@ -96,8 +97,8 @@ class SingletonEngine:
         await self._end(list(self._running.values()), STOP_S)
 
     async def stop(self) -> None:
-        """Ends everything. Works twice and before `start`."""
-        await self._end(list(self._running.values()), STOP_S)
+        """Ends everything. Works twice."""
+        await self.drain(STOP_S)
 
     def _is_served(self, name: str) -> bool:
         running = self._running.get(name)

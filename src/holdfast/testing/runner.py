@@ -108,6 +108,7 @@ class LiveRunner:
             store=await self._place.open(self.clock),
             entity_types=app.entity_types,
             job_types=app.job_types,
+            orders=app.orders,
             link=link,
             settings=app.settings,
             metrics=app.metrics,

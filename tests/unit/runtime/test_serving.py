@@ -106,6 +106,7 @@ class Served:
             store=self.store,
             entity_types=app.entity_types,
             job_types=app.job_types,
+            orders=app.orders,
             link=link,
             settings=app.settings,
             metrics=app.metrics,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from holdfast import App, Entity, Module, message, testing
+from holdfast import App, Entity, JobId, Module, message, testing
 from holdfast.errors import PersistenceError
 from holdfast.model.message import DoneRow, MessageRow, StateRow
 from holdfast.model.unit import Unit
@@ -20,6 +20,11 @@ shop = Module()
 @dataclass
 class Log:
     lines: list[str] = field(default_factory=list)
+
+
+@shop.job
+async def print_line(line: str) -> str:
+    return line
 
 
 @shop.entity
@@ -48,6 +53,11 @@ class Book(Entity[Log]):
         await asyncio.sleep(1)
         self.state.lines.append(line)
         return len(self.state.lines)
+
+    @message
+    async def order(self, line: str) -> str:
+        self.state.lines.append(line)
+        return (await self.submit(print_line.opts(key=line), line)).id
 
     @message(readonly=True)
     async def show(self) -> list[str]:
@@ -122,6 +132,18 @@ async def test_a_unit_that_fails_is_run_again_one_by_one() -> None:
         replies = await asyncio.gather(*(book.write(str(number)) for number in range(5)), return_exceptions=True)
         assert replies == [2, 3, 4, 5, 6]
         assert await book.show() == ["first", *map(str, range(5))]
+
+
+async def test_a_job_with_a_key_is_submitted_by_the_run_that_commits() -> None:
+    """The run before it had submitted the same job, in a commit that failed: of that one nothing is left."""
+    disk = Disk()
+    async with running(disk) as (app, t):
+        book = app.ref(Book, "b")
+        await book.write("first")
+        disk.refuses = once(lambda units: has(units, StateRow))
+        for job in await asyncio.gather(*(book.order(str(number)) for number in range(3))):
+            await t.settle()
+            assert (await app.jobs.status(JobId(job))).state == "completed"
 
 
 async def test_only_the_guilty_message_of_a_unit_fails() -> None:

@@ -149,6 +149,11 @@ class Attempt:
         self._some().acts.append(act)
 
     @property
+    def rows(self) -> Sequence[Row] | None:
+        """What the handler has staged."""
+        return self._extras.rows if self._extras is not None else None
+
+    @property
     def plain(self) -> bool:
         """Nothing but the job's end is to be written, and nobody is to be told of it."""
         return self._extras is None

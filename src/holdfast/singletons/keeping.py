@@ -9,7 +9,6 @@ from holdfast.kit.batching import Closed, GroupCommit
 from holdfast.model.address import Address
 from holdfast.model.message import StateRow
 from holdfast.model.signature import ValueCodec
-from holdfast.model.unit import Unit
 from holdfast.ports.commits import CommitItem
 from holdfast.ports.reads import MessageReader
 
@@ -17,21 +16,17 @@ SINGLETON_TYPE = "holdfast.singleton"
 SCHEMA = 1
 
 
-class StateSave:
-    """One save on its way to the store; an item of the group commit."""
+class StateSave(CommitItem):
+    """One save on its way to the store."""
 
-    rows = 1
+    __slots__ = ("done", "row")
 
     def __init__(self, row: StateRow) -> None:
+        super().__init__()
         self.row = row
-        self.unit = Unit()
-        self.unit.add(row, len(row.state))
-        self.size = len(row.state)
+        self.add(row, len(row.state))
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(lambda done: done.exception())  # whoever saved may be gone by then
-
-    def taken(self) -> None:
-        """Nothing to do: the unit is complete."""
 
     def committed(self) -> None:
         self.done.set_result(None)

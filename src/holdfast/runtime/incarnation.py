@@ -119,9 +119,7 @@ class Incarnation:
     async def drain(self, timeout_s: float) -> None:
         """Takes nothing more and lets what runs end."""
         await self.inbox.stop()
-        await asyncio.gather(
-            self.entities.drain(timeout_s), self.jobs.drain(timeout_s), self.standing.drain(timeout_s)
-        )
+        await asyncio.gather(self.entities.drain(timeout_s), self.jobs.drain(timeout_s), self.standing.drain(timeout_s))
         await self._group.drain()
 
     async def stop(self) -> None:

@@ -77,9 +77,10 @@ class ScheduleEngine:
 
     async def _declare(self, name: str) -> None:
         address, attempt = Address(SCHEDULE_TYPE, name), 0
-        while not self._territory.serves(self._shards[name]):
-            await asyncio.sleep(LOOK_EVERY_S)
         while True:
+            if not self._territory.serves(self._shards[name]):
+                await asyncio.sleep(LOOK_EVERY_S)
+                continue
             try:
                 await self._door.call(address, self._declare_handler, (), {}, DEFAULTS)
             except HoldfastError as error:

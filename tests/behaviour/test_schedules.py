@@ -63,7 +63,7 @@ async def started_at_the_hour(t: testing.LiveRunner) -> None:
 
 
 async def asleep(t: testing.LiveRunner, seconds: float) -> None:
-    """Nobody runs for so long, but for the last second. (A runner has a lease to keep: hours of one take their time.)"""
+    """Nobody runs for so long, but for the last second. (A runner has a lease to keep: its hours take their time.)"""
     await t.stop()
     await t.clock.advance(seconds - 1)
     await t.start()

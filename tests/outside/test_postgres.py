@@ -285,3 +285,39 @@ async def test_ids_are_spread_and_rise_with_those_of_the_runner(url: str, book: 
     assert ids == sorted(set(ids)) and before < ids[0]
     assert len({number % 64 for number in ids}) > 32
     await jobs[-1].result(timeout=PATIENCE_S)
+
+
+class Runner:
+    """One of several runners of the same declarations, of which one type lives in a shard group of its own."""
+
+    def __init__(self) -> None:
+        self.app = App("fleet")
+
+        @self.app.entity(shard_group="books")
+        class Ledger(Entity[Notes]):
+            @message(durable=True)
+            async def note(self, line: str) -> int:
+                self.state.lines.append(line)
+                return len(self.state.lines)
+
+        @self.app.job(shard_group="mail")
+        async def post(number: int) -> int:
+            return -number
+
+        self.ledger = Ledger
+        self.post = post
+
+
+async def test_each_message_reaches_the_runner_that_owns_its_shard(url: str) -> None:
+    one, other, sender = Runner(), Runner(), Runner()
+    async with one.app.runner(store=url), other.app.runner(store=url):
+        async with of_asyncpg(url) as connection:
+            receipts = [
+                await sender.app.ref(sender.ledger, f"l-{number}").note.opts(tx=connection).send("a")
+                for number in range(20)
+            ]
+            jobs = [await sender.post.opts(tx=connection).submit(number) for number in range(20)]
+        for receipt in receipts:
+            assert await one.app.cluster.result(receipt, timeout=PATIENCE_S) == 1
+        for number, job in enumerate(jobs):
+            assert await other.app.jobs.wait(job.id, timeout=PATIENCE_S) == -number

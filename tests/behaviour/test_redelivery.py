@@ -354,3 +354,17 @@ async def test_the_limit_of_crashes_is_a_setting(hosting: Hosting) -> None:
         await t.crash()
         with pytest.raises(MessageDead):
             await app.cluster.result(receipt)
+
+
+async def test_a_suspect_that_fails_without_a_crash_is_no_suspect_any_more(hosting: Hosting) -> None:
+    """Three deaths of a runner are not added up over tries that it has survived."""
+    async with hosting(shop) as (app, t):
+        failing["a"] = 3
+        receipt = await app.ref(Queue, "q").slow.send("a")
+        for _ in range(3):
+            await asyncio.sleep(1)
+            await t.crash()
+            await t.clock.advance(10)  # it ends, with an error
+        await t.clock.advance(60)
+        assert await app.cluster.result(receipt) is None
+        assert events.count("a") >= 3

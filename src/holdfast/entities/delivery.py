@@ -185,6 +185,7 @@ class Delivery:
         if turn.due_at:
             turn.stored_now()
             self._again(turn)
+            self._suspects.ended(turn)
         elif turn.put_off or (turn.ending is Ending.FAILURE and not isinstance(turn.outcome, Exception)):
             self._put_off(turn)
         else:

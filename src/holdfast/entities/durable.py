@@ -251,7 +251,8 @@ class DurableTurn(HandlerTurn):
         # One that keeps its place stays due in the store: another incarnation finds it before those behind it.
         due_at = self.row.due_at if self.keeps_place else self.due_at
         if self.stored:
-            self.rows = [MessageRetry(self.deliveries, self.row.crashes, due_at, text, self.row.id)]
+            self.row = self.row._replace(crashes=0)  # it failed, and the runner lived: no suspect any more
+            self.rows = [MessageRetry(self.deliveries, 0, due_at, text, self.row.id)]
         else:
             self.row = self.row._replace(deliveries=self.deliveries, due_at=due_at, last_error=text)
             self.rows = [self.row]

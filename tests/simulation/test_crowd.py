@@ -65,7 +65,11 @@ async def _at_rest(crowd: Crowd) -> None:
     raise AssertionError(f"left behind: {crowd.tables.messages.rows} {crowd.tables.inbox.rows}")
 
 
-@pytest.mark.parametrize("seed", seeds())
+ONCE_FAILED = [264]
+"""A message that ran in vain went in front of those that had run, in vain too, before it."""
+
+
+@pytest.mark.parametrize("seed", [*seeds(), *ONCE_FAILED])
 def test_entities_that_move_under_load_lose_and_double_nothing(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     testing.run(scenario(seed, kills=False), seed=seed)

@@ -212,7 +212,7 @@ class EntityManager:
         for turn in again:
             turn.renew(activation)
             turn.alone = True
-        activation.waiting = deque([*again, *(activation.waiting or ())])
+        activation.put_back(again)
         self.mailboxes.enter(activation)
         if activation.known is not None:
             activation.known.set_exception(failure)
@@ -231,7 +231,7 @@ class EntityManager:
             if turn.keeps_place and activation.held:
                 activation.hold_first(turn)
             else:
-                activation.waiting = deque([turn, *(activation.waiting or ())])
+                activation.put_back([turn])
         else:
             turn.commit_failed(PersistenceError(f"an earlier commit of {activation.address} failed"))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import Any, Protocol
@@ -55,6 +55,7 @@ class Activation:
     __slots__ = (
         "activated_at",
         "address",
+        "again",
         "dropped",
         "encoded",
         "flying",
@@ -96,6 +97,7 @@ class Activation:
         self.overflow = False
         self.unstored = False
         self.dropped = False
+        self.again = 0
         self.leaving = False
         self.touched = True
         self.idle_since = 0.0
@@ -131,6 +133,13 @@ class Activation:
         for turn in self.waiting or ():
             if not turn.abandoned:
                 turn.store_now()
+
+    def put_back(self, turns: Sequence[HandlerTurn]) -> None:
+        """Turns that ran on a state which was never written wait in front of all others, in the order they ended."""
+        waiting = list(self.waiting or ())
+        waiting[self.again : self.again] = turns
+        self.again += len(turns)
+        self.waiting = deque(waiting)
 
     def hold_first(self, turn: HandlerTurn) -> None:
         """Holds a message that has run before all others, but for those that ran before it."""

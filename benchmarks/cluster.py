@@ -26,7 +26,7 @@ import uvloop
 from database import database
 from report import Report
 
-from holdfast import App, Entity, message
+from holdfast import App, Entity, JobHandle, message
 from holdfast.cli.collector import settle_for_running
 
 ENTITIES = 1_000
@@ -137,7 +137,7 @@ async def across(store: str, report: Report, runs: int) -> None:
         async with app.runner(store=store):
             settle_for_running()
             async with asyncio.timeout(60):
-                while len({shard.runner_id for shard in await app.cluster.shards()} - {0}) < 2:
+                while len({shard.runner_id for shard in await app.cluster.shards()} - {0}) < 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
                 await asyncio.sleep(2.0)  # until the shards have come out even
             own = int(app.cluster.health().checks[0].detail.split()[-1])  # "runner N"
@@ -186,7 +186,7 @@ async def durable(store: str, report: Report, runs: int) -> None:
 
 async def completed(count: float) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while app.metrics.value("jobs_completed_total", job_type="nothing") < count:
+        while app.metrics.value("jobs_completed_total", job_type="nothing") < count:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
@@ -241,24 +241,23 @@ async def release_backlog(store: str) -> None:
     await connection.close()
 
 
+async def submit_one() -> tuple[float, JobHandle[float]]:
+    submitted = time.monotonic()
+    return submitted, await when.submit()
+
+
 async def start(store: str, report: Report, runs: int) -> None:
     with runner_process(store):
         async with app.client(store=store):
             medians, tails = [], []
             for _ in range(runs):
-                handles, taken = [], []
-
-                async def submit_one() -> None:
-                    submitted = time.monotonic()
-                    handles.append((submitted, await when.submit()))
-
                 async with asyncio.TaskGroup() as paced:
-                    for number in range(PACED_JOBS):
-                        paced.create_task(submit_one())
+                    submits = []
+                    for _ in range(PACED_JOBS):
+                        submits.append(paced.create_task(submit_one()))
                         await asyncio.sleep(PACE_S)
-                for submitted, handle in handles:
-                    taken.append((await handle.result(timeout=60) - submitted) * 1e3)
-                taken.sort()
+                handles = [submit.result() for submit in submits]
+                taken = sorted([(await handle.result(timeout=60) - at) * 1e3 for at, handle in handles])
                 medians.append(statistics.median(taken))
                 tails.append(taken[int(len(taken) * 0.99)])
     report.add("submit to start at 50 jobs/s, p50", "ms", medians)

@@ -1,4 +1,4 @@
-"""How long is an entity away when its runner dies, freezes or leaves? Three runners on PostgreSQL, callers all the time.
+"""How long is an entity away when its runner dies, freezes or leaves? Three runners on PostgreSQL, under steady calls.
 
     python benchmarks/recovery.py [--only NAME ...] [--rounds N] [--entities N] [--url postgresql://...] [--json]
 

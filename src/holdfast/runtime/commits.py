@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic, perf_counter
 
 from holdfast.errors import FencedOut
@@ -14,8 +14,10 @@ from holdfast.ports.journal import Journal, OpenTransaction
 class MeteredJournal:
     """`Journal` with its numbers."""
 
-    def __init__(self, journal: Journal, metrics: MetricsService) -> None:
+    def __init__(self, journal: Journal, metrics: MetricsService, *, on_fenced: Callable[[], None]) -> None:
+        """`on_fenced` is called when a write was fenced out: this incarnation may have been reaped."""
         self._journal = journal
+        self._on_fenced = on_fenced
         self._seconds = metrics.storage.operation
         self._ok = self._seconds.labels(operation="commit", outcome="ok").observe
         self._rows = metrics.storage.batch_rows.labels(operation="commit").observe
@@ -60,3 +62,4 @@ class MeteredJournal:
         self._seconds.labels(operation="commit", outcome="error").observe(perf_counter() - started)
         if isinstance(error, FencedOut):
             self._fenced.inc()
+            self._on_fenced()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from random import Random
 from typing import Any
 
@@ -64,11 +64,12 @@ class Outfit:
 class Incarnation:
     """Implements `cluster.tenant.Tenant`. Belongs to the runner's loop."""
 
-    def __init__(self, outfit: Outfit, *, runner_id: int, territory: Territory) -> None:
+    def __init__(self, outfit: Outfit, *, runner_id: int, territory: Territory, on_fenced: Callable[[], None]) -> None:
+        """`on_fenced` is called when a write was fenced out."""
         self.runner_id = runner_id
         self._outfit = outfit
         self._settings = outfit.settings
-        self.journal = journal = MeteredJournal(outfit.store.journal, outfit.metrics)
+        self.journal = journal = MeteredJournal(outfit.store.journal, outfit.metrics, on_fenced=on_fenced)
         self._group: GroupCommit[CommitItem] = GroupCommit(
             journal.commit,
             loop=asyncio.get_running_loop(),

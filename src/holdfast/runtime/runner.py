@@ -13,6 +13,7 @@ import logging
 import platform
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -227,7 +228,9 @@ class Runner:
             return
         timeout_s = self._settings.cluster.drain_timeout
         if self._elsewhere is not None:
-            await self._ownership.drain()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._ownership.drain()
         if self._front is not None:
             self._front.go_away()
         await self._incarnation.drain(timeout_s)
@@ -277,7 +280,7 @@ class Runner:
             metrics=self._metrics,
             notify=self._tell_moved,
         )
-        incarnation = Incarnation(outfit, runner_id=lease.runner_id, territory=ownership)
+        incarnation = Incarnation(outfit, runner_id=lease.runner_id, territory=ownership, on_fenced=ownership.suspect)
         self._lease, self._ownership, self._incarnation = lease, ownership, incarnation
         await incarnation.start()
         if self._front is not None:

@@ -12,12 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^# \w+\.py$", re.MULTILINE)
+"""The first line of a block that is a file by itself: such a page has a test of its own."""
 LINK = re.compile(r"\[[^\]]+\]\((?!\w+:)([^)#\s]+)[^)]*\)")
 
 
 def programs() -> dict[str, str]:
     """Every runnable text by the name of where it stands; the blocks of one page are one program."""
-    pages = {page: "\n".join(BLOCK.findall(page.read_text())) for page in PAGES}
+    blocks = {page: [block for block in BLOCK.findall(page.read_text()) if not FILE.match(block)] for page in PAGES}
+    pages = {page: "\n".join(found) for page, found in blocks.items()}
     examples = {path: path.read_text() for path in sorted(ROOT.glob("examples/**/*.py"))}
     found = {path: text for path, text in (pages | examples).items() if text}
     return {str(path.relative_to(ROOT)): text for path, text in found.items()}

@@ -80,6 +80,10 @@ class RunnerStore(ClientStore, Protocol):
     @property
     def maintenance(self) -> Maintenance: ...
 
+    def connections(self) -> tuple[int, int]:
+        """Connections to the database in use, and idle; callable from any thread. An embedded store has none."""
+        ...
+
     @property
     def lease_on_thread(self) -> bool:
         """Whether the lease is to be kept from a thread with an event loop of its own."""

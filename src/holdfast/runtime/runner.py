@@ -121,6 +121,7 @@ class Runner:
         self._lease: Lease | None = None
         self._ownership: Ownership
         self._incarnation: Incarnation
+        self._unwatch = metrics.storage.connections.read_with(self._connections)
         self._started = self._stopped = False
 
     async def start(self) -> None:
@@ -250,6 +251,7 @@ class Runner:
             await self._incarnation.stop()
             await self._ownership.stop()
         await self._routes.close()
+        self._unwatch()
         self._watchdog.stop()
         self._wheel.close()
         await self._store.close()
@@ -387,6 +389,10 @@ class Runner:
         before = self._clock.now_us() - micros(retention.done)
         while await self._store.maintenance.prune(finished_before=before, limit=retention.prune_rows):
             await CHECKPOINT
+
+    def _connections(self) -> dict[frozenset[tuple[str, str]], float]:
+        busy, idle = self._store.connections()
+        return {frozenset({("state", "busy")}): float(busy), frozenset({("state", "idle")}): float(idle)}
 
     def _describe(self) -> None:
         kind = self._store.url.partition(":")[0]

@@ -64,6 +64,9 @@ class MemoryStore:
     async def lease_line(self) -> LeaseLine:
         return MemoryLeaseLine(self._session, self._clock)
 
+    def connections(self) -> tuple[int, int]:
+        return 0, 0
+
     async def close(self) -> None:
         if not self._session.closed:
             self._session.closed = True

@@ -87,6 +87,10 @@ class Pool:
             await asyncio.sleep(pause_s)
             pause_s = min(_PAUSE_S_MAX, pause_s * 2)
 
+    def count(self) -> tuple[int, int]:
+        """Connections in use, and idle."""
+        return len(self._out), len(self._idle)
+
     async def close(self) -> None:
         """Ends all connections, those in use at once. Works twice."""
         self.closed = True

@@ -118,6 +118,10 @@ class Sessions:
             return flushes >= session.batch
         raise PersistenceError("the store was closed during a commit", executed="unknown")
 
+    def count(self) -> tuple[int, int]:
+        """Sessions in use, and idle."""
+        return len(self._out), len(self._idle)
+
     async def close(self) -> None:
         """Ends all sessions, those in use at once. Works twice."""
         self.closed = True

@@ -131,6 +131,11 @@ class PostgresRunnerStore(_Opened):
             size=size,
         )
 
+    def connections(self) -> tuple[int, int]:
+        """Those for reads, writes and the users' transactions; the lines for the lease and for LISTEN stand apart."""
+        counts = [one.count() for one in (self.pool, self._counting, self._ending, self.sessions, self._interactive)]
+        return sum(busy for busy, _ in counts), sum(idle for _, idle in counts)
+
     async def close(self) -> None:
         await self.sessions.close()
         await self._interactive.close()

@@ -93,6 +93,9 @@ class _Opened:
         rows = self.reader.rows("runner_address")
         return str(rows[0][0]) if rows else None
 
+    def connections(self) -> tuple[int, int]:
+        return 0, 0
+
     async def close(self) -> None:
         """Ends threads and connections, then gives the runner lock up. May be called twice."""
         self._closing.close()

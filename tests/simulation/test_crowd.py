@@ -65,8 +65,10 @@ async def _at_rest(crowd: Crowd) -> None:
     raise AssertionError(f"left behind: {crowd.tables.messages.rows} {crowd.tables.inbox.rows}")
 
 
-ONCE_FAILED = [264]
-"""A message that ran in vain went in front of those that had run, in vain too, before it."""
+ONCE_FAILED = [
+    118,  # ids of the new owner were lower than those of the one before, so stored messages came in another order
+    264,  # a message that ran in vain went in front of those that had run, in vain too, before it
+]
 
 
 @pytest.mark.parametrize("seed", [*seeds(), *ONCE_FAILED])

@@ -101,6 +101,8 @@ class EntityEngine:
             return
         self.delivery.catching_up.taking(fresh)
         try:
+            # What these entities send from here on is younger than what they sent where they were.
+            await self._around.ids.renew()
             await self.delivery.due.adopt(fresh)
             await self._backlog.adopt(fresh)
         except BaseException:

@@ -42,3 +42,9 @@ class IdPool:
                 return
             first = await self._allocate(self._block)
             self._next, self._end = first, first + self._block
+
+    async def renew(self) -> None:
+        """From now on ids are above all that anybody has taken before; raises whatever `allocate` raises."""
+        async with self._refill_lock:
+            first = await self._allocate(self._block)
+            self._next, self._end = first, first + self._block

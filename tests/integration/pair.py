@@ -16,7 +16,8 @@ from holdfast.jobs.context import job_context
 from holdfast.kit.clock import SystemClock
 from holdfast.runtime.client import Client
 from holdfast.runtime.node import Node
-from holdfast.runtime.runner import Peers, Runner
+from holdfast.runtime.peers import Peers
+from holdfast.runtime.runner import Runner
 from holdfast.runtime.serving.front import Front
 from holdfast.settings import ClusterSettings, Settings
 from holdfast.storage.memory.store import MemoryStore
@@ -173,6 +174,7 @@ class Pair:
                 store=store,
                 entity_types=process.app.entity_types,
                 job_types=process.app.job_types,
+                orders=process.app.orders,
                 link=link,
                 settings=self.settings,
                 metrics=process.app.metrics,

@@ -20,7 +20,8 @@ from holdfast.transport import SocketNetwork
 from .client import Client
 from .config import ANY_PORT_HERE, NodeConfig
 from .groups import group_of_type
-from .runner import SOFTWARE, Peers, Runner
+from .peers import Peers
+from .runner import SOFTWARE, Runner
 from .serving.front import Front
 from .standing import Orders
 

@@ -8,7 +8,6 @@ that was reaped is replaced by a new one in the same process.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import platform
 import random
@@ -43,15 +42,13 @@ from holdfast.model.health import Check, Health
 from holdfast.model.ids import MessageId, micros
 from holdfast.model.placement import Placement
 from holdfast.ports.store import RunnerStore
-from holdfast.ports.transport import Network
 from holdfast.settings import Settings
 
 from .groups import group_of_type, wanted_groups
 from .incarnation import Incarnation, Outfit
+from .peers import Peers, way_to
 from .questions import Moved
 from .remote.elsewhere import Elsewhere
-from .remote.links import Dialling, LinksByOwner
-from .remote.places import Places
 from .serving.front import Front
 from .serving.instances import LiveInstances
 from .standing import Orders
@@ -61,17 +58,6 @@ logger = logging.getLogger("holdfast.runtime")
 VERSION = version("holdfast")
 SOFTWARE = f"holdfast {VERSION}"
 REGISTER_AGAIN = Backoff(first_s=0.2, ceiling_s=5.0)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Peers:
-    """How a runner of a shared store reaches the others, and where they find it."""
-
-    network: Network
-    token: str = ""
-    advertise: str = ""
-    """The address that others are told; empty for the one it listens on."""
-    weight: float = 1.0
 
 
 class Runner:
@@ -113,7 +99,7 @@ class Runner:
         self._wheel = DeadlineWheel(self.loop)
         self._ids = IdPool(store.ids.allocate)
         self._routes = Routes(reader=store.membership, clock=clock)
-        self._elsewhere = None if peers is None else self._way_elsewhere(peers)
+        self._elsewhere = None if peers is None else self._way_to(peers)
         self._pruning = Periodic("holdfast-pruning", self._prune, every_s=settings.retention.prune_every)
         self._tasks = TaskOwner("holdfast-runner")
         self._address = ""
@@ -327,27 +313,21 @@ class Runner:
 
     # The others.
 
-    def _way_elsewhere(self, peers: Peers) -> Elsewhere:
-        dialling = Dialling(
-            network=peers.network,
-            cluster_id=self._store.cluster_id,
-            software=SOFTWARE,
-            rng=self._rng,
-            token=peers.token,
-            runner_id=lambda: 0 if self._lease is None else self._lease.runner_id,
-        )
-        settings = self._settings
-        places = Places(self._store, shards=settings.cluster.shards, groups=self._group_of_type)
-        return Elsewhere(
+    def _way_to(self, peers: Peers) -> Elsewhere:
+        return way_to(
+            peers,
             store=self._store,
-            links=LinksByOwner(routes=self._routes, dialling=dialling, shard_of=places.of_entity),
-            ids=self._ids,
-            places=places,
+            routes=self._routes,
+            runner_id=lambda: 0 if self._lease is None else self._lease.runner_id,
+            software=SOFTWARE,
             entity_types=self._entity_types,
+            groups=self._group_of_type,
+            ids=self._ids,
             wheel=self._wheel,
-            settings=settings,
+            settings=self._settings,
             metrics=self._metrics,
             clock=self._clock,
+            rng=self._rng,
         )
 
     def _tell_moved(self, receiver: RunnerRow, handovers: Sequence[HandOver]) -> None:

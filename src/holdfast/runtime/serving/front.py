@@ -33,6 +33,7 @@ from .durable import DurableIntake
 from .here import Here
 from .inbound import Serving
 from .instances import LiveInstances
+from .parking import Parking
 from .requests import Services
 from .streams import StreamServing
 
@@ -118,8 +119,15 @@ class Front:
             inbox_taken=inbox_taken,
             tasks=self._tasks,
         )
+        unknown = Parking(
+            inbox=self._store.inbox,
+            inbox_taken=inbox_taken,
+            shard_of=shard_of,
+            clock=self._clock,
+            tasks=self._tasks,
+        )
         streams = StreamServing(entities.door, here, self._tasks)
-        self._serving.open(entities.manager, durable=durable, streams=streams, services=services)
+        self._serving.open(entities.manager, durable=durable, unknown=unknown, streams=streams, services=services)
 
     def tell_moved(self, runner: RunnerRow, shards: Sequence[tuple[ShardRow, float]]) -> None:
         """Tells everybody who is connected whose these shards are now, so that they need not ask the store."""

@@ -106,6 +106,12 @@ class Asked(Protocol):
     def take(self, conversation: Conversation, handler: Handler, call: Call) -> None: ...
 
 
+class Unknown(Protocol):
+    """Who takes durable messages that no handler here knows."""
+
+    def take(self, conversation: Conversation, call: Call) -> None: ...
+
+
 class AskedStream(Protocol):
     def take(self, conversation: Conversation, handler: Handler, opening: StreamOpen) -> None: ...
 
@@ -123,12 +129,21 @@ class Serving:
         self._manager: EntityManager | None = None
         self._why_not = "this runner is starting"
         self._durable: Asked
+        self._unknown: Unknown
         self._streams: AskedStream
         self._services: AskedService
 
-    def open(self, manager: EntityManager, *, durable: Asked, streams: AskedStream, services: AskedService) -> None:
+    def open(
+        self,
+        manager: EntityManager,
+        *,
+        durable: Asked,
+        unknown: Unknown,
+        streams: AskedStream,
+        services: AskedService,
+    ) -> None:
         """From now on calls are taken; those that came before were refused as surely not executed."""
-        self._durable, self._streams, self._services = durable, streams, services
+        self._durable, self._unknown, self._streams, self._services = durable, unknown, streams, services
         self._manager = manager
 
     def shut(self) -> None:
@@ -163,6 +178,9 @@ class Serving:
         hosted = manager.hosted.get(call.entity_type)
         handler = None if hosted is None else hosted.handlers.get(call.method)
         if handler is None or len(call.payload) > self._payload_bytes_max:
+            if handler is None and call.message_id and len(call.payload) <= self._payload_bytes_max:
+                self._unknown.take(conversation, call)
+                return
             handler = self._handler(manager, call)
         elif handler.durable:
             if call.message_id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -32,6 +33,8 @@ app = App(
 )
 database = App(name="db", help="The store's schema.")
 app.command(database)
+verify = App(name="verify", help="Proof by faults, on this machine or on your own database.")
+app.command(verify)
 
 
 @app.command
@@ -139,6 +142,66 @@ def sql(*, store: Store = None) -> Exit:
     from .database import print_sql
 
     return print_sql(store)
+
+
+@verify.command
+def nemesis(
+    *,
+    minutes: float = 1.0,
+    seed: int | None = None,
+    runners: int = 3,
+    clients: int = 1,
+    lease: float = 6.0,
+    fault: Annotated[list[str] | None, Parameter(negative="")] = None,
+    store: str | None = None,
+    timeline: Path | None = None,
+    keep: Annotated[bool, Parameter(negative="")] = False,
+    as_json: AsJson = False,
+) -> Exit:
+    """Break a cluster again and again while it works, and check that it kept its promises.
+
+    Runners and clients are processes of this machine. Exits with 1 where anything was lost, doubled, stale, out of
+    order, or too late. Progress goes to standard error.
+
+    Parameters
+    ----------
+    minutes
+        How long there are faults.
+    seed
+        Which faults, when; else a new one, which the report names.
+    runners
+        Runner processes.
+    clients
+        Client processes, beside the one that measures.
+    lease
+        Seconds of a runner's lease.
+    fault
+        Only this kind of fault; may be repeated.
+    store
+        postgresql://... of a server to use, in a schema of its own that is dropped again; the server is not harmed.
+        Else one is made, and killed and frozen too.
+    timeline
+        File for a picture of the run, as SVG.
+    keep
+        Keep logs and what clients saw, and say where.
+    """
+    from .loading import require_extra
+
+    require_extra("verify", "asyncpg")
+    from .verifying import run_nemesis
+
+    return run_nemesis(
+        minutes=minutes,
+        seed=seed,
+        runners=runners,
+        clients=clients,
+        lease=lease,
+        faults=fault or (),
+        store=store,
+        timeline=timeline,
+        keep=keep,
+        as_json=as_json,
+    )
 
 
 def execute(arguments: Sequence[str]) -> int:

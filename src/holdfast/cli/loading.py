@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import traceback
 from pathlib import Path
@@ -10,6 +11,12 @@ from types import ModuleType, TracebackType
 
 from holdfast.errors import ConfigurationError
 from holdfast.runtime.app import App
+
+
+def require_extra(extra: str, module: str) -> None:
+    """Raises ConfigurationError where a module is missing that an extra brings."""
+    if importlib.util.find_spec(module) is None:
+        raise ConfigurationError(f"this needs more than is installed: pip install 'holdfast[{extra}]'")
 
 
 def load_app(target: str) -> App:

@@ -107,7 +107,8 @@ class Pool:
                 return connection
         if self.closed:
             raise PersistenceError("the store is closed")
-        return await self._connect()
+        # In a task: the driver's timeout needs one, and the first step of who is here may be taken without (kit.eager).
+        return await asyncio.ensure_future(self._connect())
 
     def _keep(self, connection: Connection) -> None:
         if connection.is_closed():

@@ -1,0 +1,64 @@
+"""`holdfast verify`: from the command line to a report."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.errors import ConfigurationError
+from holdfast.storage.urls import is_postgres, masked
+from holdfast.verify.faults import FAULTS
+from holdfast.verify.nemesis import run
+from holdfast.verify.rig import Plan
+
+from .exits import Exit
+from .loops import run_on
+
+SEEDS = 2**32
+
+
+def run_nemesis(
+    *,
+    minutes: float,
+    seed: int | None,
+    runners: int,
+    clients: int,
+    lease: float,
+    faults: Sequence[str],
+    store: str | None,
+    timeline: Path | None,
+    keep: bool,
+    as_json: bool,
+) -> Exit:
+    """FAILED where a promise was not kept. Raises ConfigurationError."""
+    _check(minutes=minutes, runners=runners, clients=clients, lease=lease, faults=faults, store=store)
+    plan = Plan(
+        seed=random.SystemRandom().randrange(SEEDS) if seed is None else seed,
+        seconds=minutes * 60.0,
+        runners=runners,
+        clients=clients,
+        lease_ttl_s=lease,
+        kinds=faults,
+        store=store,
+        keep=keep,
+    )
+    report = run_on("asyncio", run(plan, timeline=timeline))
+    print(json.dumps(report.document(), indent=2) if as_json else report.text())
+    return Exit.OK if report.ok else Exit.FAILED
+
+
+def _check(
+    *, minutes: float, runners: int, clients: int, lease: float, faults: Sequence[str], store: str | None
+) -> None:
+    for name, value, least in (("minutes", minutes, 0), ("runners", runners, 0), ("clients", clients, 0)):
+        if not value > least:
+            raise ConfigurationError(f"--{name} is above {least}, not {value:g}")
+    if lease < 1:
+        raise ConfigurationError(f"--lease is at least 1 second, not {lease:g}")
+    if unknown := set(faults) - {fault.name for fault in FAULTS}:
+        known = ", ".join(fault.name for fault in FAULTS)
+        raise ConfigurationError(f"there is no fault {', '.join(sorted(unknown))}; there are: {known}")
+    if store is not None and not is_postgres(store):
+        raise ConfigurationError(f"--store is a postgresql:// URL, not {masked(store)!r}")

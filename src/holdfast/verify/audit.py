@@ -1,0 +1,146 @@
+"""The rig's own eyes in PostgreSQL: what the store holds, and a trigger that sees commits of who is not the owner.
+
+The trigger looks when the transaction commits, with the knowledge of that moment: an outcome that is being written
+while its shard is somebody else's is noted, in the same transaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from holdfast.kit.hashing import shard_of
+
+from .checks import JobEnd
+from .postgres import connect
+from .subject import TABLES, Probe
+from .workloads import PROBES
+
+PROBE_TYPE = Probe.__name__
+
+AUDIT = (
+    "CREATE TABLE verify_stale (what text NOT NULL)",
+    """CREATE FUNCTION verify_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE owner bigint;
+    BEGIN
+        SELECT runner_id INTO owner FROM holdfast_shard WHERE number = NEW.shard;
+        IF owner IS DISTINCT FROM NEW.finished_by THEN
+            INSERT INTO verify_stale VALUES (format('message %s of shard %s: written by runner %s, owned by %s',
+                NEW.id, NEW.shard, NEW.finished_by, coalesce(owner, 0)));
+        END IF;
+        RETURN NULL;
+    END $$""",
+    """CREATE CONSTRAINT TRIGGER verify_owner AFTER INSERT ON holdfast_done DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION verify_owner()""",
+    """CREATE FUNCTION verify_executor() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NOT EXISTS (SELECT FROM holdfast_runner WHERE runner_id = NEW.finished_by) THEN
+            INSERT INTO verify_stale VALUES (format('job %s of shard %s: ended by runner %s, which was reaped',
+                NEW.id, NEW.shard, NEW.finished_by));
+        END IF;
+        RETURN NULL;
+    END $$""",
+    """CREATE CONSTRAINT TRIGGER verify_executor AFTER INSERT ON holdfast_job_archive DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION verify_executor()""",
+)
+"""A job may be ended by its executor, which need not be the owner, but must not have been reaped."""
+
+
+def with_schema(url: str, schema: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}search_path={schema}"
+
+
+def fresh_schema() -> str:
+    return f"holdfast_verify_{secrets.token_hex(4)}"
+
+
+def through(url: str, folder: str) -> str:
+    """The same database by way of a relay's socket in this folder."""
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    kept = "&".join(one for one in parts.query.split("&") if one and not one.startswith(("host=", "port=", "ssl")))
+    query = f"host={quote(folder, safe='/')}" + (f"&{kept}" if kept else "")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}", query=query))
+
+
+class Audit:
+    """A connection past all relays."""
+
+    def __init__(self, url: str, schema: str) -> None:
+        self._url = url
+        self._schema = schema
+
+    async def _connect(self) -> Any:
+        return await connect(with_schema(self._url, self._schema))
+
+    async def make_schema(self) -> None:
+        connection = await connect(self._url)
+        try:
+            await connection.execute(f"CREATE SCHEMA {self._schema}")
+        finally:
+            await connection.close()
+
+    async def make_tables(self) -> None:
+        """Once the store's own are there."""
+        await self.execute(*TABLES, *AUDIT)
+
+    async def drop_schema(self) -> None:
+        connection = await connect(self._url)
+        try:
+            await connection.execute(f"SET client_min_messages = error; DROP SCHEMA {self._schema} CASCADE")
+        finally:
+            await connection.close()
+
+    async def execute(self, *statements: str) -> None:
+        connection = await self._connect()
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        connection = await self._connect()
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+    async def owners(self) -> Mapping[str, int]:
+        """Which runner owns each probe's shard."""
+        owned = dict(await self.rows("SELECT number, coalesce(runner_id, 0) FROM holdfast_shard"))
+        ((first, shards),) = await self.rows("SELECT first, shards FROM holdfast_shard_group WHERE name = 'default'")
+        names = [f"probe-{number}" for number in range(PROBES)]
+        return {name: owned[first + shard_of(PROBE_TYPE, name, shards)] for name in names}
+
+    async def runners(self) -> Mapping[str, int]:
+        """The newest runner id of each address."""
+        return dict(await self.rows("SELECT address, max(runner_id) FROM holdfast_runner GROUP BY address"))
+
+    async def notes(self) -> list[str]:
+        return [operation for (operation,) in await self.rows("SELECT operation FROM verify_note")]
+
+    async def job_ends(self) -> dict[str, JobEnd]:
+        query = "SELECT id::text, job_type, state, replay_of::text FROM holdfast_job_archive"
+        return {row[0]: JobEnd(*row) for row in await self.rows(query)}
+
+    async def done(self) -> list[tuple[Any, ...]]:
+        """Every durable message that has ended: for whoever looks for the cause of a violation."""
+        return await self.rows(
+            "SELECT id, shard, entity_id, method, key, deliveries, created_at, finished_at, admitted_by, finished_by "
+            "FROM holdfast_done ORDER BY finished_at, id"
+        )
+
+    async def stale(self) -> list[str]:
+        return [what for (what,) in await self.rows("SELECT what FROM verify_stale")]
+
+    async def unfinished(self) -> list[str]:
+        """What the store still has to do, in words."""
+        found: list[str] = []
+        for table in ("holdfast_message", "holdfast_job", "holdfast_inbox", "holdfast_dead_message"):
+            ((count,),) = await self.rows(f"SELECT count(*) FROM {table}")  # one of ours
+            if count:
+                found.append(f"{count} rows in {table}")
+        return found

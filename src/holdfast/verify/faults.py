@@ -1,0 +1,187 @@
+"""The faults, each by name: what it takes hold of while it lasts, what it does, and why a machine may not be able to.
+
+A fault begins, waits, and heals what it broke. Two of them never take hold of the same thing at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from .fleet import RunnerProcess
+from .relay import Direction
+from .rig import Rig
+
+DEAF: tuple[tuple[Direction, ...], ...] = (("in",), ("out",), ("in", "out"))
+Run = Callable[[Rig, int, random.Random], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """`target` is what it takes hold of; with `of_runner` or `of_client` one of these, else there is one."""
+
+    name: str
+    target: str
+    run: Run
+    of: str = "runner"
+    """"runner", "client" or "store"."""
+    weight: int = 2
+
+    def targets(self, rig: Rig) -> int:
+        match self.of:
+            case "runner":
+                return len(rig.runners)
+            case "client":
+                return len(rig.clients)
+            case _:
+                return 1
+
+    def why_not(self, rig: Rig) -> str | None:
+        """Why it can't be had here."""
+        if self.of == "store" and rig.postgres is None:
+            return "the store was given with --store and is not the rig's to harm"
+        return None
+
+
+async def kill(rig: Rig, number: int, rng: random.Random) -> None:
+    runner = rig.runners[number]
+    await runner.kill()
+    await asyncio.sleep(rng.uniform(0, rig.plan.lease_ttl_s * 1.5))
+    await runner.start()
+
+
+async def freeze(rig: Rig, number: int, rng: random.Random) -> None:
+    """Longer than its lease: it wakes up as one who was replaced."""
+    await _frozen(rig.runners[number], rig.plan.lease_ttl_s * rng.uniform(1.3, 2.0))
+
+
+async def freeze_briefly(rig: Rig, number: int, rng: random.Random) -> None:
+    """Its lease is still its own when it wakes up."""
+    await _frozen(rig.runners[number], rig.plan.lease_ttl_s * rng.uniform(0.1, 0.7))
+
+
+async def freeze_in_transaction(rig: Rig, number: int, rng: random.Random) -> None:
+    """With a transaction of a user open, and rows locked."""
+    runner = rig.runners[number]
+    with suppress(TimeoutError):  # no job came its way: frozen all the same
+        await asyncio.wait_for(runner.hold(), rig.plan.lease_ttl_s)
+    await _frozen(runner, rig.plan.lease_ttl_s * rng.uniform(1.3, 2.0))
+
+
+async def _frozen(runner: RunnerProcess, seconds: float) -> None:
+    runner.freeze()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        runner.thaw()
+
+
+async def block_loop(rig: Rig, number: int, rng: random.Random) -> None:
+    """A handler that does not let go of the event loop; the lease is kept meanwhile."""
+    seconds = rig.plan.lease_ttl_s * rng.uniform(0.5, 1.5)
+    rig.runners[number].block(seconds)
+    await asyncio.sleep(seconds)
+
+
+async def drain(rig: Rig, number: int, rng: random.Random) -> None:
+    """SIGTERM, and another one in its place: one step of a rolling restart."""
+    runner = rig.runners[number]
+    await runner.drain()
+    await asyncio.sleep(rng.uniform(0, 1.0))
+    await runner.start()
+
+
+async def kill_store(rig: Rig, number: int, rng: random.Random) -> None:
+    assert rig.postgres is not None
+    rig.postgres.kill()
+    await rig.postgres.ended()
+    await asyncio.sleep(rng.uniform(0, 1.0))
+    await rig.postgres.start()
+
+
+async def freeze_store(rig: Rig, number: int, rng: random.Random) -> None:
+    assert rig.postgres is not None
+    rig.postgres.freeze()
+    try:
+        await asyncio.sleep(rng.uniform(0.3, rig.plan.lease_ttl_s * 0.8))
+    finally:
+        rig.postgres.thaw()
+
+
+async def cut_store_link(rig: Rig, number: int, rng: random.Random) -> None:
+    """Several times in a row, in the middle of whatever was being said."""
+    for _ in range(rng.randrange(1, 6)):
+        rig.runners[number].links.store.cut()
+        await asyncio.sleep(rng.uniform(0.02, 0.5))
+
+
+async def slow_store_link(rig: Rig, number: int, rng: random.Random) -> None:
+    relay = rig.runners[number].links.store
+    relay.latency_s = rng.uniform(0.02, 0.2)
+    try:
+        await asyncio.sleep(rng.uniform(1.0, 5.0))
+    finally:
+        relay.latency_s = 0.0
+
+
+async def lose_store_link(rig: Rig, number: int, rng: random.Random) -> None:
+    """For longer than the lease, in one direction or both; then what was lost arrives after all."""
+    relay = rig.runners[number].links.store
+    relay.deafen(*rng.choice(DEAF))
+    try:
+        await asyncio.sleep(rig.plan.lease_ttl_s * rng.uniform(0.3, 1.8))
+    finally:
+        relay.hear()
+
+
+async def cut_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
+    for _ in range(rng.randrange(1, 6)):
+        rig.runners[number].links.peers.cut()
+        await asyncio.sleep(rng.uniform(0.02, 0.5))
+
+
+async def slow_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
+    relay = rig.runners[number].links.peers
+    relay.latency_s = rng.uniform(0.02, 0.2)
+    try:
+        await asyncio.sleep(rng.uniform(1.0, 5.0))
+    finally:
+        relay.latency_s = 0.0
+
+
+async def lose_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
+    """Nobody hears the runner, or it hears nobody, while its lease is kept."""
+    relay = rig.runners[number].links.peers
+    relay.deafen(*rng.choice(DEAF))
+    try:
+        await asyncio.sleep(rig.plan.lease_ttl_s * rng.uniform(0.3, 1.2))
+    finally:
+        relay.hear()
+
+
+async def kill_client(rig: Rig, number: int, rng: random.Random) -> None:
+    client = rig.clients[number]
+    await client.kill()
+    await client.start()
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault(name="kill", target="process", run=kill, weight=4),
+    Fault(name="freeze", target="process", run=freeze, weight=3),
+    Fault(name="freeze briefly", target="process", run=freeze_briefly),
+    Fault(name="freeze in transaction", target="process", run=freeze_in_transaction, weight=3),
+    Fault(name="block loop", target="process", run=block_loop),
+    Fault(name="drain", target="process", run=drain, weight=4),
+    Fault(name="kill store", target="store", run=kill_store, of="store"),
+    Fault(name="freeze store", target="store", run=freeze_store, of="store", weight=1),
+    Fault(name="cut store link", target="store link", run=cut_store_link),
+    Fault(name="slow store link", target="store link", run=slow_store_link),
+    Fault(name="lose store link", target="store link", run=lose_store_link),
+    Fault(name="cut peer link", target="peer link", run=cut_peer_link),
+    Fault(name="slow peer link", target="peer link", run=slow_peer_link),
+    Fault(name="lose peer link", target="peer link", run=lose_peer_link),
+    Fault(name="kill client", target="client", run=kill_client, of="client", weight=1),
+)

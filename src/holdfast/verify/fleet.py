@@ -1,0 +1,254 @@
+"""The rig's processes: runners behind relays, and clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .client import ClientConfig
+from .history import now
+from .host import Command, HostConfig, Said
+from .relay import Dial, Relay
+
+logger = logging.getLogger("holdfast.verify")
+
+PATIENCE_S = 60.0
+HOST = (sys.executable, "-m", "holdfast.verify.host")
+CLIENT = (sys.executable, "-m", "holdfast.verify.client")
+Counters = list[tuple[str, dict[str, str], float]]
+
+
+class Member:
+    """A process of the rig that can be killed, frozen and started again."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._process: asyncio.subprocess.Process | None = None
+        self._expected = True
+        self.ended_by_itself: list[str] = []
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def spawn(self, command: Sequence[str], *, environment: dict[str, str] | None = None) -> None:
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is for the rig alone
+                env={**os.environ, **(environment or {})},
+            )
+        self._expected = False
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        self._expected = True
+        self.signal(signal.SIGKILL)
+        await self.ended()
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    async def ended(self) -> int:
+        assert self._process is not None
+        return await self._process.wait()
+
+    def ends(self) -> None:
+        """It was asked to."""
+        self._expected = True
+
+    def note_end(self, code: int) -> None:
+        if not self._expected:
+            self.ended_by_itself.append(f"{self.name} ended with {code}; its log is {self.log}")
+
+
+class Links:
+    """What stands between a process and the others: a relay to the store, and one in front of itself."""
+
+    def __init__(self, folder: Path, dial_store: Dial) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.store = Relay(dial_store)
+        self.port = free_port()
+        self.peers = Relay(lambda: asyncio.open_connection("127.0.0.1", self.port))
+        self.advertised = 0
+
+    async def open(self) -> None:
+        await self.store.listen_unix(str(self.folder / ".s.PGSQL.5432"))
+        self.advertised = await self.peers.listen_tcp()
+
+    async def close(self) -> None:
+        await self.store.close()
+        await self.peers.close()
+
+
+class RunnerProcess(Member):
+    """A runner's place: one process at a time."""
+
+    def __init__(
+        self, name: str, *, links: Links, config: Callable[[Links], HostConfig], command: Sequence[str], logs: Path
+    ) -> None:
+        super().__init__(name, logs)
+        self.links = links
+        self._config = config
+        self._command = command
+        self._said: dict[str, asyncio.Future[Said]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self.counters: Counters = []
+        """What the process that runs now has said last."""
+        self.counted: list[tuple[Counters, bool]] = []
+        """What earlier ones said last, and whether it was the last word of one that drained."""
+        self.environment: dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        return f"tcp:127.0.0.1:{self.links.advertised}"
+
+    async def start(self) -> None:
+        """Returns once it serves; one that can't, because the store is away say, is tried again."""
+        give_up_at = now() + PATIENCE_S
+        while True:
+            config = msgspec.json.encode(self._config(self.links)).decode()
+            serving = self._expect("serving")
+            self._forget_counters(drained=False)
+            await self.spawn([*self._command, config], environment=self.environment)
+            self._expected = True  # until it serves
+            self._listening = asyncio.create_task(self._listen())
+            either: list[asyncio.Future[Any]] = [serving, self._listening]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                self._expected = False
+                return
+            if now() > give_up_at:
+                raise TimeoutError(f"{self.name} does not start; its log is {self.log}")
+            await asyncio.sleep(0.3)
+
+    async def drain(self) -> int:
+        """SIGTERM, and until it has ended."""
+        self.ends()
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        code = await super().ended()
+        if self._listening is not None:
+            await self._listening
+        return code
+
+    async def hold(self) -> None:
+        """Returns when a transaction of it is open, and stays so for a while."""
+        holding = self._expect("holding")
+        self._tell(Command("hold"))
+        await asyncio.wait_for(holding, PATIENCE_S)
+
+    def block(self, seconds: float) -> None:
+        self._tell(Command("block", seconds))
+
+    async def ask_counters(self) -> Counters:
+        said = self._expect("counters")
+        self._tell(Command("counters"))
+        self.counters = (await asyncio.wait_for(said, PATIENCE_S)).counters
+        return self.counters
+
+    def _expect(self, what: str) -> asyncio.Future[Said]:
+        future = self._said.get(what)
+        if future is None or future.done():
+            future = self._said[what] = asyncio.get_running_loop().create_future()
+        return future
+
+    def _tell(self, command: Command) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.write(msgspec.json.encode(command) + b"\n")
+
+    async def _listen(self) -> None:
+        process = self._process
+        assert process is not None and process.stdout is not None
+        while line := await process.stdout.readline():
+            try:
+                said = msgspec.json.decode(line, type=Said)
+            except msgspec.DecodeError:
+                continue  # it was killed in the middle of a word
+            if said.counters:
+                self.counters = said.counters
+            if said.what == "drained":
+                self._forget_counters(drained=True)
+            future = self._said.get(said.what)
+            if future is not None and not future.done():
+                future.set_result(said)
+        self.note_end(await process.wait())
+
+    def _forget_counters(self, *, drained: bool) -> None:
+        if self.counters:
+            self.counted.append((self.counters, drained))
+        self.counters = []
+
+
+class ClientProcess(Member):
+    """A client; each process of it has a name of its own, so that senders are never confused."""
+
+    def __init__(self, name: str, *, links: Links, config: Callable[[str, Links], ClientConfig], logs: Path) -> None:
+        super().__init__(name, logs)
+        self.links = links
+        self._config = config
+        self._lives = 0
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        give_up_at = now() + PATIENCE_S
+        while True:
+            self._lives += 1
+            config = self._config(f"{self.name}.{self._lives}", self.links)
+            await self.spawn([*CLIENT, msgspec.json.encode(config).decode()])
+            assert self._process is not None and self._process.stdout is not None
+            if await self._process.stdout.readline():
+                self._reading = asyncio.create_task(self._watch())
+                return
+            if now() > give_up_at:
+                raise TimeoutError(f"{self.name} does not start; its log is {self.log}")
+            await asyncio.sleep(0.3)
+
+    async def finish(self) -> None:
+        """Each of its senders ends what it has begun."""
+        self.ends()
+        self.signal(signal.SIGTERM)
+        await self.ended()
+
+    async def ended(self) -> int:
+        code = await super().ended()
+        if self._reading is not None:
+            await self._reading
+        return code
+
+    async def _watch(self) -> None:
+        assert self._process is not None
+        self.note_end(await self._process.wait())
+
+
+def free_port() -> int:
+    """One that nobody has now; a runner keeps its own over restarts, so that its relay finds it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,213 @@
+"""The rig: a store, runners and clients with relays in between, put up, kept and taken down."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from holdfast.storage import migrations
+
+from .audit import Audit, fresh_schema, through, with_schema
+from .client import ClientConfig
+from .fleet import HOST, ClientProcess, Links, RunnerProcess
+from .history import now
+from .host import HostConfig
+from .postgres import LocalPostgres
+from .relay import Dial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a run is to be."""
+
+    seed: int
+    seconds: float
+    runners: int = 3
+    clients: int = 1
+    lease_ttl_s: float = 6.0
+    drain_timeout_s: float = 10.0
+    pause_s: float = 0.02
+    overlapping: int = 3
+    """Faults at the same time, at most."""
+    between_s: float = 2.0
+    """Seconds from one fault to the next, about."""
+    kinds: Sequence[str] = ()
+    """Which faults; none for all that this machine can do."""
+    store: str | None = None
+    host: Sequence[str] = HOST
+    """The command that is a runner; the positive controls have others."""
+    keep: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Rig:
+    """What faults are done to."""
+
+    plan: Plan
+    folder: Path
+    postgres: LocalPostgres | None
+    """Its own; a store that was given is not to be killed."""
+    audit: Audit
+    store: str
+    runners: list[RunnerProcess]
+    clients: list[ClientProcess]
+    prober: ClientProcess
+    started: float
+
+    @property
+    def members(self) -> list[RunnerProcess | ClientProcess]:
+        return [*self.runners, *self.clients, self.prober]
+
+    async def heal(self) -> None:
+        """Nothing is broken any more, and every runner serves."""
+        if self.postgres is not None:
+            self.postgres.thaw()
+        for member in self.members:
+            member.links.store.hear()
+            member.links.peers.hear()
+            member.links.store.latency_s = member.links.peers.latency_s = 0.0
+            member.thaw()
+        await asyncio.gather(*(runner.start() for runner in self.runners if not runner.runs))
+
+
+def progress(said: str) -> None:
+    print(said, file=sys.stderr, flush=True)
+
+
+@asynccontextmanager
+async def rig_for(plan: Plan) -> AsyncGenerator[Rig, None]:
+    """Up when it is entered, and gone without a trace when it is left."""
+    folder = _make_folder()
+    postgres: LocalPostgres | None = None
+    members: list[RunnerProcess | ClientProcess] = []
+    audit: Audit | None = None
+    try:
+        if plan.store is None:
+            progress("verify: making a PostgreSQL")
+            postgres = LocalPostgres(folder / "postgres")
+            await asyncio.to_thread(postgres.create)
+            await postgres.start()
+            url, dial = postgres.url, _dial_socket(postgres.socket)
+        else:
+            url, dial = plan.store, _dial_to(plan.store)
+        schema = fresh_schema()
+        audit = Audit(url, schema)
+        await audit.make_schema()
+        await migrations.apply(with_schema(url, schema))
+        await audit.make_tables()
+        make = _Makers(plan=plan, folder=folder, url=url, schema=schema, dial=dial)
+        rig = await _populate(make, postgres, audit, members)
+        progress(f"verify: {len(rig.runners)} runners and {len(rig.clients) + 1} clients serve and work")
+        yield rig
+    finally:
+        for member in members:
+            await member.kill() if member.runs else None
+        for member in members:
+            await member.links.close()
+        if postgres is not None:
+            await postgres.stop()
+        elif audit is not None and not plan.keep:
+            await audit.drop_schema()
+        if not plan.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-verify-"))
+    folder.chmod(0o711)  # the server's own folder is another user's
+    for name in ("events", "logs"):
+        (folder / name).mkdir(mode=0o700)
+    return folder
+
+
+def _dial_socket(path: str) -> Dial:
+    return lambda: asyncio.open_unix_connection(path)
+
+
+def _dial_to(url: str) -> Dial:
+    parts = urlsplit(url)
+    query = dict(one.split("=", 1) for one in parts.query.split("&") if "=" in one)
+    host, port = parts.hostname or query.get("host", "localhost"), parts.port or int(query.get("port", "5432"))
+    if host.startswith("/"):
+        return _dial_socket(f"{host}/.s.PGSQL.{port}")
+    return lambda: asyncio.open_connection(host, port)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Makers:
+    """What makes the members of a rig: each with links of its own, and told to use them."""
+
+    plan: Plan
+    folder: Path
+    url: str
+    schema: str
+    dial: Dial
+
+    async def links(self, name: str) -> Links:
+        made = Links(self.folder / name, self.dial)
+        await made.open()
+        return made
+
+    async def runner(self, number: int) -> RunnerProcess:
+        links = await self.links(f"r{number}")
+        return RunnerProcess(
+            f"runner-{number}", links=links, config=self._host, command=self.plan.host, logs=self.folder / "logs"
+        )
+
+    async def client(self, name: str, *, probes: bool = False) -> ClientProcess:
+        def config(life: str, links: Links) -> ClientConfig:
+            return ClientConfig(
+                name=life,
+                store=self._store_through(links),
+                folder=str(self.folder / "events"),
+                seed=self.plan.seed,
+                lease_ttl_s=self.plan.lease_ttl_s,
+                pause_s=self.plan.pause_s,
+                probes=probes,
+            )
+
+        return ClientProcess(name, links=await self.links(name), config=config, logs=self.folder / "logs")
+
+    def _host(self, links: Links) -> HostConfig:
+        return HostConfig(
+            store=self._store_through(links),
+            listen=f"127.0.0.1:{links.port}",
+            advertise=f"127.0.0.1:{links.advertised}",
+            lease_ttl_s=self.plan.lease_ttl_s,
+            drain_timeout_s=self.plan.drain_timeout_s,
+        )
+
+    def _store_through(self, links: Links) -> str:
+        return with_schema(through(self.url, str(links.folder)), self.schema)
+
+
+async def _populate(
+    make: _Makers, postgres: LocalPostgres | None, audit: Audit, members: list[RunnerProcess | ClientProcess]
+) -> Rig:
+    """`members` holds whatever there is, also where the rest can't be made."""
+    plan = make.plan
+    runners = [await make.runner(number) for number in range(plan.runners)]
+    members += runners
+    await asyncio.gather(*(runner.start() for runner in runners))
+    clients = [await make.client(f"client-{number}") for number in range(plan.clients)]
+    prober = await make.client("prober", probes=True)
+    members += [*clients, prober]
+    await asyncio.gather(*(one.start() for one in (*clients, prober)))
+    return Rig(
+        plan=plan,
+        folder=make.folder,
+        postgres=postgres,
+        audit=audit,
+        store=with_schema(make.url, make.schema),
+        runners=runners,
+        clients=clients,
+        prober=prober,
+        started=now(),
+    )

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src" / "holdfast").rglob("*.py"))
 FLOORS = {
     "kit", "errors", "model", "settings", "ports", "metrics", "storage", "transport", "cluster",
-    "entities", "jobs", "singletons", "schedules", "admin", "runtime", "cli", "web", "testing", "contrib",
+    "entities", "jobs", "singletons", "schedules", "admin", "runtime", "cli", "web", "testing", "contrib", "verify",
 }  # fmt: skip
 LINES_PER_FILE = 400
 LINES_PER_FUNCTION = 60

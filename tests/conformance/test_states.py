@@ -33,6 +33,16 @@ async def test_states_of_entities_do_not_touch(store: RunnerStore) -> None:
     assert await store.messages.state(Address("Stock", "c-1")) == (1, 1, b"stock")
 
 
+async def test_the_states_of_a_type_are_read_in_pages(store: RunnerStore) -> None:
+    ids = ["a", "b", "c", "d"]
+    await commit(store, tuple(STATE._replace(entity_id=one, state=one.encode()) for one in reversed(ids)))
+    await commit(store, (STATE._replace(entity_type="Stock", entity_id="b"),))
+    first = await store.messages.states_of("Cart", after="", limit=3)
+    assert first == [(one, (1, 1, one.encode())) for one in ids[:3]]
+    assert await store.messages.states_of("Cart", after="c", limit=3) == [("d", (1, 1, b"d"))]
+    assert await store.messages.states_of("Nothing", after="", limit=3) == []
+
+
 @pytest.mark.parametrize("version", [1, 2, 4])
 async def test_a_save_that_does_not_follow_the_stored_version_is_a_conflict(store: RunnerStore, version: int) -> None:
     await commit(store, (STATE,), (STATE._replace(version=2),))

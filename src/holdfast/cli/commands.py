@@ -35,6 +35,8 @@ database = App(name="db", help="The store's schema.")
 app.command(database)
 verify = App(name="verify", help="Proof by faults, on this machine or on your own database.")
 app.command(verify)
+schedules = App(name="schedule", help="Jobs by the clock.")
+app.command(schedules)
 
 
 @app.command
@@ -202,6 +204,54 @@ def nemesis(
         keep=keep,
         as_json=as_json,
     )
+
+
+@schedules.command(name="list")
+def list_schedules(*, store: Store = None, as_json: AsJson = False) -> Exit:
+    """Show the schedules that a runner of the store has declared. Reads the store and changes nothing."""
+    from .schedules import show_schedules
+
+    return show_schedules(store, as_json=as_json)
+
+
+@schedules.command(name="next")
+def next_occurrences(name: str, /, *, count: int = 5, store: Store = None, as_json: AsJson = False) -> Exit:
+    """Show when a schedule comes due next, by its expression.
+
+    Parameters
+    ----------
+    name
+        The schedule.
+    count
+        How many occurrences.
+    """
+    from .schedules import show_next
+
+    return show_next(store, name, count=count, as_json=as_json)
+
+
+@schedules.command(name="pause")
+def pause_schedule(name: str, /, *, store: Store = None, as_json: AsJson = False) -> Exit:
+    """Let a schedule fire nothing until it is resumed."""
+    from .schedules import ask_schedule
+
+    return ask_schedule(store, "pause", name, as_json=as_json)
+
+
+@schedules.command(name="resume")
+def resume_schedule(name: str, /, *, store: Store = None, as_json: AsJson = False) -> Exit:
+    """Let a paused schedule fire again, from its next occurrence on."""
+    from .schedules import ask_schedule
+
+    return ask_schedule(store, "resume", name, as_json=as_json)
+
+
+@schedules.command(name="run")
+def run_schedule(name: str, /, *, store: Store = None, as_json: AsJson = False) -> Exit:
+    """Submit a schedule's job now, besides its times."""
+    from .schedules import ask_schedule
+
+    return ask_schedule(store, "run", name, as_json=as_json)
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -24,6 +24,10 @@ class StoredState(NamedTuple):
 class MessageReader(Protocol):
     async def state(self, address: Address) -> StoredState | None: ...
 
+    async def states_of(self, entity_type: str, *, after: str, limit: int) -> Sequence[tuple[str, StoredState]]:
+        """Ids and states of a type's entities, by ascending id above `after`, in the store's own order of text."""
+        ...
+
     async def pending(
         self, *, after: int, limit: int, due_before: int, shards: Collection[int] | None = None
     ) -> Sequence[MessageRow]:

@@ -63,6 +63,11 @@ class MemoryMessageReader:
         row = self._tables.states.rows.get(address)
         return StoredState(row.version, row.schema, row.state) if row is not None else None
 
+    async def states_of(self, entity_type: str, *, after: str, limit: int) -> Sequence[tuple[str, StoredState]]:
+        rows = (row for row in self._tables.states.rows.values() if row.entity_type == entity_type)
+        found = sorted((row for row in rows if row.entity_id > after), key=lambda row: row.entity_id)
+        return [(row.entity_id, StoredState(row.version, row.schema, row.state)) for row in found[:limit]]
+
     async def pending(
         self, *, after: int, limit: int, due_before: int, shards: Collection[int] | None = None
     ) -> Sequence[MessageRow]:

@@ -47,6 +47,10 @@ class PostgresMessageReader:
     async def state(self, address: Address) -> StoredState | None:
         return _one(StoredState, await self._read("state", *address))
 
+    async def states_of(self, entity_type: str, *, after: str, limit: int) -> Sequence[tuple[str, StoredState]]:
+        rows = await self._read("states_of", entity_type, after, limit)
+        return [(entity_id, StoredState(*state)) for entity_id, *state in rows]
+
     async def pending(
         self, *, after: int, limit: int, due_before: int, shards: Collection[int] | None = None
     ) -> Sequence[MessageRow]:

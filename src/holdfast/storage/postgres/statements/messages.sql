@@ -1,6 +1,10 @@
 -- state: reads an entity's state.
 SELECT version, schema, state FROM holdfast_state WHERE entity_type = $1 AND entity_id = $2;
 
+-- states_of: reads the states of a type's entities, by id.
+SELECT entity_id, version, schema, state FROM holdfast_state
+WHERE entity_type = $1 AND entity_id > $2 ORDER BY entity_id LIMIT $3;
+
 -- messages_pending: reads stored messages that are due, by id: everywhere, or in these shards alone.
 SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,

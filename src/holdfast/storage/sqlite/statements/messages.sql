@@ -1,6 +1,10 @@
 -- state: reads an entity's state.
 SELECT version, schema, state FROM holdfast_state WHERE entity_type = ? AND entity_id = ?;
 
+-- states_of: reads the states of a type's entities, by id.
+SELECT entity_id, version, schema, state FROM holdfast_state
+WHERE entity_type = ? AND entity_id > ? ORDER BY entity_id LIMIT ?;
+
 -- messages_pending: reads stored messages that are due, by id.
 SELECT
     id, shard, entity_type, entity_id, method, payload, payload_hash, key, headers, due_at, name, every_us, generation,

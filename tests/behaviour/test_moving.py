@@ -265,7 +265,7 @@ async def test_open_streams_end_with_the_move(hosting: Hosting) -> None:
 @pytest.mark.parametrize(("timeout_s", "times"), [(30.0, 1), (1.0, 2)])
 async def test_a_handlers_own_transaction_counts_as_running(hosting_sql: Hosting, timeout_s: float, times: int) -> None:
     async with hosting_sql(shop) as (app, t):
-        receipt = await app.ref(Queue, "q").insert.send("a", 2.5)
+        receipt = await app.ref(Queue, "q").insert.send("a", 8.0)
         await begun("a")
         shard = await away(t, "q", timeout_s=timeout_s)
         await engine_of(t).adopt([shard])

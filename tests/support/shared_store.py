@@ -173,6 +173,7 @@ class FakeStore:
     def __init__(self, shared: SharedStore, *, lease_on_thread: bool = False) -> None:
         self.calls, self.lease_calls = Calls(), Calls()
         self.membership = FakeMembership(shared, self.calls)
+        self.alone = False
         self.lease_on_thread = lease_on_thread
         self._line = FakeMembership(shared, self.lease_calls)
         self.lines = 0

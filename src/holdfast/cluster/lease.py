@@ -52,6 +52,9 @@ class LeaseStore(Protocol):
     def membership(self) -> Membership: ...
 
     @property
+    def alone(self) -> bool: ...
+
+    @property
     def lease_on_thread(self) -> bool: ...
 
     async def lease_line(self) -> LeaseLine: ...
@@ -136,7 +139,7 @@ class Lease:
     @property
     def lapsed(self) -> bool:
         """Whether somebody else may have taken this runner's place: it answers nobody now. Any thread may ask."""
-        return self._clock.monotonic() >= self._deadline
+        return self._clock.monotonic() >= self._deadline and not self._store.alone
 
     @property
     def store_now_us(self) -> int:

@@ -85,6 +85,11 @@ class RunnerStore(ClientStore, Protocol):
         ...
 
     @property
+    def alone(self) -> bool:
+        """Nobody else can serve this store as long as it is open here, however late this runner renews its lease."""
+        ...
+
+    @property
     def lease_on_thread(self) -> bool:
         """Whether the lease is to be kept from a thread with an event loop of its own."""
         ...

@@ -45,6 +45,10 @@ class MemoryStore:
         self.membership = MemoryMembership(self._session, clock)
         self.maintenance = MemoryMaintenance(self._session)
 
+    @property
+    def alone(self) -> bool:
+        return not self.tables.shared
+
     async def cluster_id(self) -> str:
         return CLUSTER_ID
 

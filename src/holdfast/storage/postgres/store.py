@@ -95,6 +95,7 @@ class PostgresClientStore(_Opened):
 class PostgresRunnerStore(_Opened):
     """`RunnerStore` on a database, beside any number of others."""
 
+    alone = False
     lease_on_thread = True
 
     def __init__(self, options: PostgresOptions, schema_name: str) -> None:

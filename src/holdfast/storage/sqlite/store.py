@@ -126,6 +126,7 @@ class SqliteClientStore(_Opened):
 class SqliteRunnerStore(_Opened):
     """`RunnerStore`: holds the runner lock from here to `close`."""
 
+    alone = True
     lease_on_thread = False
 
     def __init__(self, options: SqliteOptions) -> None:

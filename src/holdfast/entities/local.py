@@ -66,10 +66,21 @@ class LocalDoor:
         """Told when a handler has left something in the inbox."""
         self.elsewhere: Elsewhere = Nowhere(manager.not_here)
         """Where entities are found whose shard is not served here."""
+        self._alone = True
+
+    def lead_to(self, elsewhere: Elsewhere) -> None:
+        """There are other runners, and this is the way to them."""
+        self.elsewhere, self._alone = elsewhere, False
+
+    def _surely_elsewhere(self, address: Address) -> bool:
+        """Known without trying: a call that has to follow a refusal costs several times as much."""
+        return not (self._alone or address in self._live or self._manager.serves(address))
 
     async def call(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Any:
+        if self._surely_elsewhere(address):
+            return await self.elsewhere.call(address, handler, args, kwargs, options)
         started = perf_counter()
         try:
             caller = current_turn.get()
@@ -117,6 +128,8 @@ class LocalDoor:
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Receipt[Any]:
         caller = current_turn.get()
+        if (caller is None or options.detached) and self._surely_elsewhere(address):
+            return await self.elsewhere.send(address, handler, args, kwargs, options)
         started = perf_counter()
         try:
             row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
@@ -279,6 +292,8 @@ class LocalDoor:
     async def call_durable(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Any:
+        if self._surely_elsewhere(address):
+            return await self.elsewhere.call_durable(address, handler, args, kwargs, options)
         started = perf_counter()
         try:
             caller = current_turn.get()

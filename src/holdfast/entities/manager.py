@@ -100,6 +100,10 @@ class EntityManager:
             raise self.not_here()
         return self._slot(hosted, address, shard)
 
+    def serves(self, address: Address) -> bool:
+        """Whether a new message for this entity may come in here."""
+        return self.closed is None and self.shards.serves(self.shard_of(address))
+
     def activation_of_stored(self, address: Address, shard: int) -> Activation:
         """The same for what is stored: also while the shard is being taken up."""
         activation = self.live.get(address)

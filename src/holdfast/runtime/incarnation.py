@@ -175,7 +175,7 @@ class Incarnation:
         )
         engine = EntityEngine(around)
         if outfit.elsewhere is not None:
-            engine.door.elsewhere = outfit.elsewhere.door
+            engine.door.lead_to(outfit.elsewhere.door)
         return engine
 
     def _job_engine(self, territory: Territory) -> JobEngine:

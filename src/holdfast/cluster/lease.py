@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from holdfast.errors import RunnerNotRegistered
+from holdfast.errors import PersistenceError, RunnerNotRegistered
 from holdfast.kit.clock import Clock
 from holdfast.metrics import MetricsService
 from holdfast.model.cluster import RunnerRow, RunnerState
@@ -188,11 +188,14 @@ class Lease:
         self._release_asking()
 
     async def leave(self) -> None:
-        """Ends the incarnation in order, and answers nobody from now on."""
+        """Ends the incarnation in order, and answers nobody from now on. Where the store is away the lease runs out."""
         await self.stop()
         self._deadline = float("-inf")
         if self.runner_id and not self.lost:
-            await self._store.membership.leave(self.runner_id)
+            try:
+                await self._store.membership.leave(self.runner_id)
+            except PersistenceError as error:
+                logger.warning("runner %s could not leave, others will reap it: %s", self.runner_id, error)
 
     async def _keep(self, woken: asyncio.Event) -> None:
         """The keeper's whole life; on the lease thread's loop where there is one."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Iterable, Sequence
-from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -180,8 +179,7 @@ class JobEngine:
         self._onward = Onward(self.here, around.elsewhere, around.clock)
 
     def _slots(self) -> tuple[LoopSlots, ThreadSlots]:
-        # Handlers start from an empty context: what the caller of `start` had in its own is none of their business.
-        context, ended = Context(), self._completion.ended
+        context, ended = self._around.context, self._completion.ended
         on_loop = LoopSlots(
             self._around,
             ended=ended,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextvars import Context
 from random import Random
 from typing import Protocol
 
@@ -65,5 +66,7 @@ class Surroundings:
     """Where submits and requests go whose shard is not served here; without one they are refused."""
     executors: Executors | None = None
     """How a cancel reaches an attempt on another runner; without it the answer is "requested"."""
+    context: Context = dataclasses.field(default_factory=Context)
+    """What handlers' contexts are copied from: empty, since what is in ours is none of their business."""
     transaction_timeout_s: float = 10.0
     """How long a handler's own transaction may stay open."""

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextvars import Context
 from random import Random
 from typing import Any
 
@@ -57,6 +58,8 @@ class Outfit:
     wheel: DeadlineWheel
     ids: IdPool
     placement: Placement
+    context: Context
+    """Of jobs' handlers."""
     elsewhere: Elsewhere | None
     """The way to other runners; None on a store that has one runner."""
 
@@ -196,6 +199,7 @@ class Incarnation:
             territory=territory,
             elsewhere=None if elsewhere is None else elsewhere.jobs,
             executors=None if elsewhere is None else elsewhere.jobs,
+            context=outfit.context,
             transaction_timeout_s=outfit.settings.entities.transaction_timeout,
         )
         return JobEngine(around, types=[job.declared for job in outfit.job_types.values()])

@@ -13,6 +13,7 @@ import platform
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from importlib.metadata import version
 from typing import Any
 
@@ -78,8 +79,12 @@ class Runner:
         http: str | None = None,
         front: Front | None = None,
         peers: Peers | None = None,
+        context: Context | None = None,
     ) -> None:
-        """`front` serves other processes, without it nobody but this one is served; `peers` are other runners."""
+        """`front` serves other processes, without it nobody but this one is served; `peers` are other runners.
+
+        `context` is what jobs' handlers start from, else an empty one.
+        """
         self._store = store
         self._front = front
         self._peers = peers
@@ -90,6 +95,7 @@ class Runner:
         self._link = link
         self._group_of_type = group_of_type(entity_types.values(), job_types.values())
         self._groups = wanted_groups(entity_types.values(), self._group_of_type, shards=settings.cluster.shards)
+        self._context = context or Context()
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -125,6 +131,15 @@ class Runner:
         self._tasks.start(self._stay_registered(), name="registration")
         self._describe()
         self._started = True
+
+    @property
+    def runner_id(self) -> int:
+        """Of the present incarnation; after the end, of the last."""
+        return 0 if self._lease is None else self._lease.runner_id
+
+    def serves(self, shard: int) -> bool:
+        """Whether new work of the shard is admitted here now."""
+        return self._ownership.serves(shard)
 
     @property
     def store_url(self) -> str:
@@ -271,6 +286,7 @@ class Runner:
         incarnation = Incarnation(outfit, runner_id=lease.runner_id, territory=ownership, on_fenced=ownership.suspect)
         self._lease, self._ownership, self._incarnation = lease, ownership, incarnation
         await incarnation.start()
+        self._link.open(self.entities)  # before there is a shard: handlers of what is stored have refs too
         if self._front is not None:
             self._open(self._front)
         await ownership.start(incarnation)
@@ -290,7 +306,6 @@ class Runner:
                     failures += 1
                     logger.error("this runner was reaped and can't register anew, which is tried again: %s", error)
                     await asyncio.sleep(REGISTER_AGAIN.delay_s(failures, self._rng))
-            self._link.open(self.entities)
             self._describe()
 
     def _lapsed(self) -> bool:
@@ -358,6 +373,7 @@ class Runner:
             wheel=self._wheel,
             ids=self._ids,
             placement=Placement.of(groups, self._group_of_type),
+            context=self._context,
             elsewhere=self._elsewhere,
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 from holdfast.errors import UsageError
 
 from .loop import STALL_LIMIT_S, Stalled, VirtualLoop, whereabouts
+from .stopwatches import stopwatches
 from .time import Events, VirtualTime, Wait, WatchedSelector
 
 
@@ -25,7 +26,8 @@ def virtual_time(loop: asyncio.AbstractEventLoop) -> Generator[VirtualTime]:
     Raises UsageError for a loop that can't be borrowed (uvloop, Windows' proactor loop).
     """
     if isinstance(loop, VirtualLoop):
-        yield loop.virtual_time
+        with stopwatches(loop.time):
+            yield loop.virtual_time
         return
     selector = getattr(loop, "_selector", None)
     if not isinstance(loop, asyncio.SelectorEventLoop) or selector is None:
@@ -39,7 +41,7 @@ def virtual_time(loop: asyncio.AbstractEventLoop) -> Generator[VirtualTime]:
         stalled=lambda: Stalled(f"nothing can go on; waiting: {whereabouts(loop)}"),
         stall_limit_s=STALL_LIMIT_S,
     )
-    with _borrowed(loop, time, selector):
+    with _borrowed(loop, time, selector), stopwatches(time.now):
         yield time
 
 
@@ -54,9 +56,10 @@ def _borrowed(loop: asyncio.SelectorEventLoop, time: VirtualTime, selector: Any)
         return future
 
     def begin_pass(wait: Wait, timeout: float | None) -> Events:
-        if timeout is not None and timeout <= 0:
-            return wait(0)
-        return time.sleep(wait, timeout, sockets=watched.watches_sockets)
+        idle = timeout is None or timeout > 0
+        events = time.sleep(wait, timeout, sockets=watched.watches_sockets) if idle else wait(0)
+        time.sift()
+        return events
 
     watched = WatchedSelector(selector, begin_pass)
     replaced = {"time": time.now, "run_in_executor": run_in_executor, "_selector": watched}

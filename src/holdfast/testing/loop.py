@@ -67,6 +67,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Called where a loop would sleep: `timeout` seconds at most, or for ever if None."""
         idle = timeout is None or timeout > 0
         events = self.virtual_time.sleep(wait, timeout, sockets=False) if idle else wait(0)
+        self.virtual_time.sift()
         self._shuffle()
         return events
 
@@ -94,6 +95,10 @@ class LoopClock:
         self._loop = loop
         self._origin = origin
         self.ahead_us = ahead_us
+
+    def another(self) -> LoopClock:
+        """A clock that shows the same, and can be set by itself."""
+        return LoopClock(self._loop, ahead_us=self.ahead_us, origin=self._origin)
 
     def now_us(self) -> int:
         return EPOCH_US + self.ahead_us + round((self._loop.time() - self._origin) * 1_000_000)

@@ -37,6 +37,8 @@ class VirtualTime:
         self._stall_limit_s = stall_limit_s
         self._outside = 0
         self._moving = 0
+        self.sift: Callable[[], None] = all_pass
+        """Called where a pass of the loop begins, once its time is known, before anything of it runs."""
         self._resting: list[asyncio.Future[None]] = []
 
     def now(self) -> float:
@@ -107,6 +109,10 @@ class VirtualTime:
         for future in resting:
             if not future.done():
                 future.set_result(None)
+
+
+def all_pass() -> None:
+    """Nobody is frozen."""
 
 
 class WatchedSelector(selectors.BaseSelector):

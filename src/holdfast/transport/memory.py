@@ -4,13 +4,15 @@ Everything above the socket is what runs in production: frames, handshake, windo
 bytes' way is replaced. It is deterministic: delivery is a matter of the event loop's callbacks and of the random
 generator passed in, and what one side wrote arrives at the other in order.
 
-A node is one process. As with TCP, single messages are never lost: a fault either holds bytes back for a while (a
-delay, a partition, in which even the end of a connection goes unnoticed) or breaks the connection.
+A node is one process: what arrives there, and the end of a connection, is handled in the context in which that end was
+opened. As with TCP, single messages are never lost: a fault either holds bytes back for a while (a delay, a partition,
+in which even the end of a connection goes unnoticed) or breaks the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import random
 from collections import deque
@@ -39,9 +41,10 @@ class _Ending:
 class MemoryTransport(asyncio.Transport):
     """One end of a connection, and the pipe of what it has written."""
 
-    def __init__(self, network: MemoryNetwork, route: Route, protocol: Line) -> None:
+    def __init__(self, network: MemoryNetwork, route: Route, protocol: Line, context: contextvars.Context) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
+        self._context = context
         self._network = network
         self.route = route
         self._protocol = protocol
@@ -56,7 +59,7 @@ class MemoryTransport(asyncio.Transport):
 
     def join(self, other: MemoryTransport) -> None:
         self._other = other
-        self._loop.call_soon(self._protocol.connection_made, self)
+        self._loop.call_soon(self._protocol.connection_made, self, context=self._context)
 
     # asyncio.Transport, as far as a connection uses it.
 
@@ -97,27 +100,34 @@ class MemoryTransport(asyncio.Transport):
             if end is not None:
                 end._closing = True
                 end._under_way.clear()
-                end._loop.call_soon(end._lose, error)
+                end._loop.call_soon(end._lose, error, context=end._context)
 
-    def pump(self) -> None:
-        """Delivers what is due, and comes again for the rest; stands still while the route is blocked."""
+    def resume(self) -> None:
+        """The route is open again."""
+        if self._other is not None and self._under_way:
+            self._loop.call_soon(self._pump, context=self._other._context)
+
+    def _pump(self) -> None:
+        """Delivers what is due, at the other end, and comes again for the rest; stands still on a blocked route."""
+        assert self._other is not None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         while self._under_way and not self._network.blocked(self.route):
             due, item = self._under_way[0]
             if due > self._loop.time():
-                self._timer = self._loop.call_at(due, self.pump)
+                self._timer = self._loop.call_at(due, self._pump, context=self._other._context)
                 return
             self._under_way.popleft()
             self._deliver(item)
 
     def _push(self, item: bytes | _Ending) -> None:
+        assert self._other is not None
         earliest = self._under_way[-1][0] if self._under_way else 0.0
         due = max(earliest, self._loop.time() + self._network.delay_s())
         self._under_way.append((due, item))
         if self._timer is None:
-            self._timer = self._loop.call_soon(self.pump)
+            self._timer = self._loop.call_soon(self._pump, context=self._other._context)
 
     def _deliver(self, item: bytes | _Ending) -> None:
         other = self._other
@@ -131,7 +141,7 @@ class MemoryTransport(asyncio.Transport):
             other._protocol.data_received(item)
         if self._paused and self._unread <= self._low:
             self._paused = False
-            self._protocol.resume_writing()
+            self._loop.call_soon(self._protocol.resume_writing, context=self._context)
 
     def _finish(self, ending: _Ending) -> None:
         if not self._closing:
@@ -211,9 +221,10 @@ class MemoryNetwork:
         self._random = randomness or random.Random(0)
         self._delay_s = delay_s
         self._break_rate = break_rate
-        self._listening: dict[str, tuple[str, Reception]] = {}
+        self._listening: dict[str, tuple[str, Reception, contextvars.Context]] = {}
         self._transports: dict[MemoryTransport, None] = {}
         self._blocked: set[Route] = set()
+        self._gone: set[str] = set()
 
     def node(self, name: str) -> MemoryNode:
         return MemoryNode(self, name)
@@ -229,12 +240,20 @@ class MemoryNetwork:
     def heal(self, one: str, other: str) -> None:
         self._blocked -= {(one, other), (other, one)}
         for transport in self._between(one, other):
-            transport.pump()
+            transport.resume()
 
     def cut(self, one: str, other: str) -> None:
         """Breaks every connection between the two nodes; new ones are possible at once."""
         for transport in self._between(one, other):
             transport.break_off(ConnectionResetError("the network broke the connection"))
+
+    def vanish(self, name: str) -> None:
+        """The process is gone: its connections are reset, nobody listens there, and it reaches nobody any more."""
+        self._gone.add(name)
+        for address in [address for address, (node, _, _) in self._listening.items() if node == name]:
+            del self._listening[address]
+        for transport in [transport for transport in self._transports if name in transport.route]:
+            transport.break_off(ConnectionResetError("the other process has ended"))
 
     # What nodes and transports need.
 
@@ -242,17 +261,18 @@ class MemoryNetwork:
         name = _name(address)
         if name in self._listening:
             raise ConfigurationError(f"somebody listens on {address} already")
-        self._listening[name] = (node, reception)
+        self._listening[name] = (node, reception, contextvars.copy_context())
         return MemoryListener(address, reception, lambda: self._listening.pop(name, None))
 
     def join(self, node: str, address: str, connection: Connection) -> None:
         """Lets the listener at the address receive a connection. Raises RunnerUnavailable where there is none."""
         found = self._listening.get(_name(address))
-        if found is None:
+        if found is None or node in self._gone:
             raise RunnerUnavailable(f"nobody answers at {address}")
-        target, reception = found
-        near = MemoryTransport(self, (node, target), connection.line)
-        far = MemoryTransport(self, (target, node), reception.receive_line())
+        target, reception, there = found
+        near = MemoryTransport(self, (node, target), connection.line, contextvars.copy_context())
+        context = there.copy()
+        far = MemoryTransport(self, (target, node), context.run(reception.receive_line), context)
         self._transports |= {near: None, far: None}
         far.join(near)
         near.join(far)

@@ -60,6 +60,8 @@ class JobSettings:
     """Attempts that run at the same time on this runner's loop."""
     thread_slots: int = 16
     """Attempts of sync handlers that run at the same time in threads."""
+    process_slots: int = 2
+    """Attempts that run at the same time in processes of their own; as many processors as they may use up."""
     max_attempts: int = 5
     """Tries before a job is dead; a job type may set its own."""
     timeout: float = 3600.0

@@ -20,7 +20,6 @@ from .attempt import Away, Phase
 from .completion import Completion
 from .dispatch import Dispatcher
 from .elsewhere import Elsewhere
-from .groups import Groups
 from .holdings import Holdings
 from .intake import Intake
 from .roster import Roster
@@ -44,7 +43,6 @@ class Adoption:
         *,
         holdings: Holdings,
         roster: Roster,
-        groups: Groups,
         intake: Intake,
         dispatcher: Dispatcher,
         completion: Completion,
@@ -57,7 +55,6 @@ class Adoption:
         self._around = around
         self._holdings = holdings
         self._roster = roster
-        self._groups = groups
         self._intake = intake
         self._dispatcher = dispatcher
         self._completion = completion
@@ -86,7 +83,7 @@ class Adoption:
             for row, away in running:
                 self._hold_running(row, away, now_us)
             for place in places:
-                self._groups.place(place.job, place.shard, place.job_type, place.group)
+                self._intake.groups.place(place.job, place.shard, place.job_type, place.group)
             self._intake.own(shards, now_us, upcoming, full=len(upcoming) == limit)
         self._changed()
 
@@ -103,7 +100,7 @@ class Adoption:
         else:
             depth.waiting -= 1
         if row.group is not None:
-            self._groups.place(row.id, row.shard, row.job_type, row.group)
+            self._intake.groups.place(row.id, row.shard, row.job_type, row.group)
         attempt = self._completion.abroad.find(row.id, away.number) if away.executor == self._around.runner_id else None
         if attempt is not None and not attempt.ended:
             self._completion.abroad.remove(attempt)  # it comes home
@@ -116,7 +113,7 @@ class Adoption:
         """Gives shards up; attempts that run go on. Raises TimeoutError where the store's answers are still out."""
         gone = {shard for shard in shards if shard in self._holdings}
         self._holdings.remove(gone)
-        self._groups.forget(gone)
+        self._intake.groups.forget(gone)
         self._intake.disown(gone)
         self._tallies.forget(gone)
         for held in self._roster:

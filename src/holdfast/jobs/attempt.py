@@ -21,12 +21,14 @@ from .tally import Tally
 
 
 class Phase(enum.Enum):
-    """Where a held job stands. In the first three it has no attempt and can be ended by a request alone."""
+    """Where a held job stands. In the first four it has no attempt and can be ended by a request alone."""
 
     STORED = "stored"
     """Only held for a request's sake; the store has it."""
     DUE_LATER = "due later"
     WAITING = "waiting"
+    IN_LINE = "in line"
+    """Waiting for its turn in its group."""
     STARTING = "starting"
     RUNNING = "running"
     ENDING = "ending"

@@ -11,6 +11,7 @@ from holdfast.ports.journal import Transaction
 from holdfast.ports.turn import current_turn
 
 from .attempt import Attempt, Interruption
+from .child_turn import ChildTurn
 
 
 class JobContext:
@@ -18,12 +19,13 @@ class JobContext:
 
     __slots__ = ("_attempt",)
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt | ChildTurn) -> None:
         self._attempt = attempt
 
     @property
     def job_id(self) -> JobId:
-        return job_id(self._attempt.held.row.id)
+        attempt = self._attempt
+        return job_id(attempt.job if isinstance(attempt, ChildTurn) else attempt.held.row.id)
 
     @property
     def attempt(self) -> int:
@@ -34,18 +36,22 @@ class JobContext:
     def cancelled(self) -> bool:
         """Whether the job was cancelled, its time is used up, or the runner stops: end soon.
 
-        A handler on the loop is interrupted where it waits and rarely needs this; one in a thread has nothing else.
+        A handler on the loop is interrupted where it waits and rarely needs this; one in a thread has nothing else;
+        one in a process of its own is killed and never sees it.
         """
-        return self._attempt.why is not None
+        return isinstance(self._attempt, Attempt) and self._attempt.why is not None
 
     @property
     def cancel_requested(self) -> bool:
         """Whether somebody cancelled the job."""
-        return self._attempt.why is Interruption.CANCEL
+        return isinstance(self._attempt, Attempt) and self._attempt.why is Interruption.CANCEL
 
     def progress(self, value: float | None = None, text: str | None = None) -> None:
         """Says how far the work is; shown by the job's status while the attempt runs, and not stored."""
-        self._attempt.progress = (value, text)
+        if isinstance(self._attempt, ChildTurn):
+            self._attempt.progress(value, text)
+        else:
+            self._attempt.progress = (value, text)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """The user's own statements, committed together with the job's end, or not at all.
@@ -53,6 +59,8 @@ class JobContext:
         An error that leaves the block rolls its statements back. The transaction stays open until the handler ends,
         bounded in time, and holds up other commits of an embedded store: use it last.
         """
+        if isinstance(self._attempt, ChildTurn):
+            self._attempt.refuse("write in its job's transaction")
         return _transaction(self._attempt)
 
 
@@ -70,6 +78,6 @@ async def _transaction(attempt: Attempt) -> AsyncGenerator[Transaction, None]:
 def job_context() -> JobContext:
     """The context of the job whose handler is running. Raises UsageError outside of one."""
     turn = current_turn.get()
-    if not isinstance(turn, Attempt):
+    if not isinstance(turn, Attempt | ChildTurn):
         raise UsageError("job_context() answers inside a job's handler only")
     return JobContext(turn)

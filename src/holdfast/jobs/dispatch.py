@@ -225,5 +225,7 @@ def _slots(settings: JobSettings, lane: Lane) -> int:
             return settings.slots
         case Lane.THREAD:
             return settings.thread_slots
+        case Lane.PROCESS:
+            return settings.process_slots
         case _:
             assert_never(lane)

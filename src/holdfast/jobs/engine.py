@@ -36,7 +36,6 @@ from .door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
 from .doors import Here, Onward
 from .elsewhere import Elsewhere
 from .execution import LoopSlots
-from .groups import Groups
 from .handle import JobHandle
 from .holdings import Holdings
 from .inbound import Inbound
@@ -44,6 +43,7 @@ from .intake import Intake
 from .job_type import JobType, Lane
 from .letters import Letters
 from .outcomes import GivenBack
+from .processes import ProcessSlots
 from .requests import Requests
 from .roster import Roster
 from .rounds import Rounds
@@ -99,13 +99,12 @@ class JobEngine:
             given_away=self._not_ours_to_start,
             holdings=self._holdings,
         )
-        self._groups = Groups(self._dispatcher.offer)
         self._intake = Intake(
             around,
             types=self._types,
             holdings=self._holdings,
             roster=self._roster,
-            groups=self._groups,
+            dispatcher=self._dispatcher,
             tallies=self._tallies,
             wake=self._rounds.wake,
         )
@@ -127,7 +126,7 @@ class JobEngine:
             arrived=self._intake.arrived,
             finished=self._intake.finished,
         )
-        self._loop_slots, self._thread_slots = self._slots()
+        self._loop_slots, self._thread_slots, self._process_slots = self._slots()
         self._elsewhere = Elsewhere(
             around,
             types=self._types,
@@ -142,7 +141,6 @@ class JobEngine:
             around,
             holdings=self._holdings,
             roster=self._roster,
-            groups=self._groups,
             intake=self._intake,
             dispatcher=self._dispatcher,
             completion=self._completion,
@@ -178,7 +176,7 @@ class JobEngine:
         """Answers only for what is served here, as other processes want it, which know other runners too."""
         self._onward = Onward(self.here, around.elsewhere, around.clock)
 
-    def _slots(self) -> tuple[LoopSlots, ThreadSlots]:
+    def _slots(self) -> tuple[LoopSlots, ThreadSlots, ProcessSlots]:
         context, ended = self._around.context, self._completion.ended
         on_loop = LoopSlots(
             self._around,
@@ -190,7 +188,13 @@ class JobEngine:
         in_threads = ThreadSlots(
             self._around, ended=ended, freed=partial(self._dispatcher.freed, Lane.THREAD), context=context
         )
-        return on_loop, in_threads
+        in_processes = ProcessSlots(
+            self._around,
+            ended=ended,
+            freed=partial(self._dispatcher.freed, Lane.PROCESS),
+            start_task=lambda run, name: self._tasks.start(run, name=name),
+        )
+        return on_loop, in_threads, in_processes
 
     async def start(self) -> None:
         """Begins to dispatch what is adopted."""
@@ -274,6 +278,7 @@ class JobEngine:
         self._dispatcher.paused = True
         self._loop_slots.close()
         self._thread_slots.close()
+        await self._process_slots.close()
         await self._gauges.stop()
         await self._looks.stop()
         await self._tasks.stop()
@@ -330,10 +335,13 @@ class JobEngine:
 
     def _run(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
-            if attempt.held.declared.lane is Lane.LOOP:
-                self._loop_slots.run(attempt)
-            else:
-                self._thread_slots.run(attempt)
+            match attempt.held.declared.lane:
+                case Lane.LOOP:
+                    self._loop_slots.run(attempt)
+                case Lane.THREAD:
+                    self._thread_slots.run(attempt)
+                case Lane.PROCESS:
+                    self._process_slots.run(attempt)
 
     def _condemn(self, held: Held) -> None:
         self._condemned.end(held)

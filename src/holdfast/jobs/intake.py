@@ -13,6 +13,7 @@ from holdfast.errors import HandlerMissing
 from holdfast.model.job import JobRow
 
 from .attempt import Held, Phase
+from .dispatch import Dispatcher
 from .groups import Groups
 from .holdings import Holdings
 from .job_type import JobType
@@ -35,14 +36,13 @@ class Intake:
         types: Mapping[str, JobType],
         holdings: Holdings,
         roster: Roster,
-        groups: Groups,
+        dispatcher: Dispatcher,
         tallies: Tallies,
         wake: Callable[[], None],
     ) -> None:
         self._types = types
         self._reader = around.reader
         self._roster = roster
-        self._groups = groups
         self._holdings = holdings
         self._tallies = tallies
         self._metrics = around.metrics
@@ -52,6 +52,8 @@ class Intake:
         self._left: set[int] = set()
         window = around.settings.window
         self.windows = Windows(size_max=window, read=self._available, hold=self._hold_available)
+        self.windows.wanted = wake
+        self.groups = Groups(dispatcher.offer, self.windows, line_max=window)
         self.schedule = Schedule(size_max=window, read=self._upcoming)
 
     def arrived(self, row: JobRow) -> None:
@@ -90,13 +92,13 @@ class Intake:
         elif self.windows.admits(row):
             held = Held(row, declared, tally, Phase.WAITING)
             self._roster.hold(held)
-            self._groups.offer(held)
+            self._offer(held)
         elif self.windows.hungry:
             self._wake()
 
     def finished(self, row: JobRow) -> None:
         """The job has ended for good: the next one of its group may come."""
-        self._groups.over(row)
+        self.groups.over(row)
 
     def withdraw(self, held: Held) -> bool:
         """Takes a job that has no attempt off the queues; whether it counts as due later."""
@@ -104,6 +106,8 @@ class Intake:
         match before:
             case Phase.DUE_LATER:
                 return True
+            case Phase.IN_LINE:
+                return False
             case Phase.WAITING:
                 self.windows.left(held.row)
                 return False
@@ -134,10 +138,14 @@ class Intake:
             held.depth.waiting += 1
             if self.windows.admits(held.row):
                 held.phase = Phase.WAITING
-                self._groups.offer(held)
+                self._offer(held)
             else:
                 self._roster.let_go(held.row.id)
                 self._wake()
+
+    def _offer(self, held: Held) -> None:
+        if not self.groups.offer(held):
+            self._roster.let_go(held.row.id)
 
     async def refill_windows(self) -> None:
         async with self.schedule.reading:
@@ -166,17 +174,17 @@ class Intake:
             self._roster.let_go(gone.row.id)
         self._wake()
 
-    def _hold_available(self, row: JobRow) -> bool:
+    def _hold_available(self, row: JobRow) -> None:
         declared = self._known(row)
         if declared is None or row.id in self._roster or row.id in self._left or row.shard not in self._holdings:
-            return False
+            return
         held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.WAITING)
         if self.is_later(row):  # its moment has come, but the schedule would have got to it only now
             held.depth.due_later -= 1
             held.depth.waiting += 1
         self._roster.hold(held)
-        self._groups.offer(held)
-        return True
+        self.windows.returned(row)
+        self._offer(held)
 
     def own(self, shards: Collection[int], begun_us: int, upcoming: Sequence[JobRow], *, full: bool) -> None:
         """These shards are ours from here on; `upcoming` is the first page of what is due later than `begun_us`.

@@ -24,6 +24,7 @@ class Lane(enum.IntEnum):
 
     LOOP = 0
     THREAD = 1
+    PROCESS = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,8 @@ class JobType:
         self.name = options.name or function.__qualname__.rpartition("<locals>.")[2]
         self.is_async = inspect.iscoroutinefunction(function)
         self.lane = _lane(self.name, options.executor, self.is_async)
+        if self.lane is Lane.PROCESS:
+            _check_importable(self.name, function)
         self.priority = _rank(self.name, options.priority)
         self.max_attempts = _positive(self.name, "max_attempts", options.max_attempts) or 0
         self.timeout_us = micros(_positive(self.name, "timeout", options.timeout) or 0)
@@ -104,10 +107,19 @@ def _lane(name: str, executor: Executor | None, is_async: bool) -> Lane:
                 raise ConfigurationError(f"job {name}: only a sync function (`def`) can run in a thread")
             return Lane.THREAD
         case "process":
-            raise ConfigurationError(f"job {name}: executor='process' is not there yet; use 'thread'")
+            return Lane.PROCESS
         case _:
             # Unreachable for checked code; a string from a config file comes here.
             raise ConfigurationError(f"job {name}: executor is one of {EXECUTORS}, not {_unknown(executor)!r}")
+
+
+def _check_importable(name: str, function: Callable[..., Any]) -> None:
+    """A process of its own finds its handler as an import would."""
+    if "<" in function.__qualname__:
+        raise ConfigurationError(
+            f"job {name}: a process of its own can't import {function.__module__}:{function.__qualname__}; "
+            "define the handler at the top of its module"
+        )
 
 
 def _unknown(value: object) -> object:

@@ -33,9 +33,10 @@ class Returned(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """The handler raised."""
+    """The handler raised. `given_up` says whether its type's rule gives up on that; None leaves it to be looked up."""
 
     error: BaseException
+    given_up: bool | None = None
 
 
 class TimedOut(NamedTuple):
@@ -158,7 +159,9 @@ def described(error: BaseException) -> str:
 
 def _given_up(end: Raised | TimedOut, rule: RetryRule) -> bool:
     match end:
-        case Raised(error):
+        case Raised(error, given_up):
+            if given_up is not None:
+                return given_up
             return isinstance(error, rule.give_up_on) or (
                 isinstance(error, Exception) and not isinstance(error, rule.retry_on)
             )

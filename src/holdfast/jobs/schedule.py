@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from holdfast.model.job import JobRow
@@ -30,7 +31,8 @@ class Schedule:
     def __init__(self, *, size_max: int, read: ReadUpcoming) -> None:
         self._size_max = size_max
         self._read = read
-        self._heap: list[tuple[int, int, Held]] = []
+        self._heap: list[tuple[int, int, int, Held]] = []
+        self._entries = itertools.count()  # what was withdrawn may still be there when it comes back
         self._begun: dict[int, int] = {}
         self._horizon = (0, 0)
         self._more = False
@@ -54,7 +56,7 @@ class Schedule:
         """These shards are somebody else's."""
         for shard in shards:
             self._begun.pop(shard, None)
-        self._heap = [entry for entry in self._heap if entry[2].row.shard not in shards]
+        self._heap = [entry for entry in self._heap if entry[3].row.shard not in shards]
         heapq.heapify(self._heap)
         if not self._begun:
             self._more = False
@@ -70,7 +72,7 @@ class Schedule:
 
     def add(self, held: Held) -> list[Held]:
         """Holds the job until it is due; returns those that had to make room and go on in the store only."""
-        heapq.heappush(self._heap, (held.row.due_at, held.row.id, held))
+        heapq.heappush(self._heap, (held.row.due_at, held.row.id, next(self._entries), held))
         if len(self._heap) <= 2 * self._size_max or self._loading:
             return []
         return self._shrink()
@@ -92,7 +94,7 @@ class Schedule:
         while self._heap and self._heap[0][0] <= now_us:
             if self._more and self._heap[0][:2] > self._horizon:
                 break  # others, in the store, come before it
-            held = heapq.heappop(self._heap)[2]
+            held = heapq.heappop(self._heap)[3]
             if held.phase is Phase.DUE_LATER:
                 found.append(held)
         return found
@@ -125,6 +127,6 @@ class Schedule:
         if self._more:
             horizon = min(horizon, self._horizon)
         kept = [entry for entry in self._heap if entry[:2] <= horizon]
-        gone = [entry[2] for entry in self._heap[len(kept) :]]
+        gone = [entry[3] for entry in self._heap[len(kept) :]]
         self._heap, self._horizon, self._more = kept, horizon, True
         return [held for held in gone if held.phase is Phase.DUE_LATER]

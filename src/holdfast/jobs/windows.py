@@ -20,6 +20,9 @@ ReadPage = Callable[[int, int, int, int], Awaitable[Sequence[JobRow]]]
 """Shard, priority, after which id, how many at most."""
 
 
+def _nothing() -> None: ...
+
+
 class Window:
     """Available jobs of one shard and priority."""
 
@@ -46,13 +49,15 @@ class Window:
 class Windows:
     """The windows of the owned shards."""
 
-    def __init__(self, *, size_max: int, read: ReadPage, hold: Callable[[JobRow], bool]) -> None:
-        """`hold` takes a row that was read and says whether it is held now (it may be already, or have ended)."""
+    def __init__(self, *, size_max: int, read: ReadPage, hold: Callable[[JobRow], None]) -> None:
+        """`hold` takes a row that was read; where it is held now (it may be already) it says `returned`."""
         self._size_max = size_max
         self._read = read
         self._hold = hold
         self._windows: dict[tuple[int, int], Window] = {}
         self._hungry: list[Window] = []
+        self.wanted: Callable[[], None] = _nothing
+        """Called when a window is to be read though nothing else has happened."""
 
     def own(self, shards: Collection[int]) -> None:
         """These shards' windows are to be filled."""
@@ -91,6 +96,14 @@ class Windows:
         if window is not None:
             window.held += 1
 
+    def read_again(self, shard: int, priority: int, job: int) -> None:
+        """There is room now for what was passed over, from this job on."""
+        window = self._windows.get((shard, priority))
+        if window is not None:
+            window.cursor, window.more = min(window.cursor, job - 1) if window.more else job - 1, True
+            self._ask(window)
+            self.wanted()
+
     @property
     def hungry(self) -> bool:
         """Whether some window should be refilled."""
@@ -120,7 +133,7 @@ class Windows:
             window.cursor = min(window.cursor, after)
             raise
         for row in rows:
-            window.held += self._hold(row)
+            self._hold(row)
         if len(rows) == limit:
             window.cursor = min(window.cursor, rows[-1].id)
         window.more = window.cursor < END

@@ -130,7 +130,6 @@ class Adoption:
 
     async def _known(self, shards: Collection[int]) -> None:
         """Returns once the outcome of everything handed to the store up to now is known."""
-        settling = [one.watch() for one in self._completion.settling if one.held.row.shard in shards]
         while True:
             unit = Unit()
             unit.rows += self._dispatcher.doubts()
@@ -144,5 +143,6 @@ class Adoption:
             else:
                 self._dispatcher.certain(unit)
                 break
-        if settling:
-            await asyncio.wait(settling)
+        ended = [one for one in (*self._completion.settling, *self._completion.abroad) if one.ended]
+        if unknown := [one.watch() for one in ended if one.held.row.shard in shards]:
+            await asyncio.wait(unknown)  # until each is written, as the owner's word or as a report to the next one

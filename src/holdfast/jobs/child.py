@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from holdfast.errors import HandlerMissing, MalformedMessage
 from holdfast.metrics import error_tag
@@ -66,7 +66,7 @@ class Handlers:
         if isinstance(found, Job):
             return found.declared
         if callable(found):
-            for value in vars(module).values():  # declared under another name
+            for value in cast("dict[str, object]", vars(module)).values():  # declared under another name
                 if isinstance(value, Job) and value.declared.function is found:
                     return value.declared
             return JobType(found, JobOptions(name=order.job_type))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from holdfast.errors import HandlerEnded, UsageError
@@ -19,6 +19,11 @@ class ChildTurn:
         self.number = number
         self.ended = False
         self._say = say
+
+    @property
+    def rows(self) -> Sequence[Row] | None:
+        """Nothing, ever."""
+        return None
 
     def progress(self, value: float | None, text: str | None) -> None:
         self._say(value, text)

@@ -18,7 +18,7 @@ from typing import assert_never
 from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.kit.backoff import Backoff
 from holdfast.kit.tasks import TaskOwner
-from holdfast.model.job import JobRow, JobState
+from holdfast.model.job import EndStart, JobRow, JobState
 from holdfast.ports.journal import OpenTransaction
 
 from .abroad import Abroad
@@ -200,7 +200,16 @@ class Completion:
             pause = WRITE_AGAIN.delay_s(ending.tries, self._random)
             log.warning("the end of job %s was not written, again in %.1f s: %s", job, pause, error)
             ending.unsure = ending.unsure or (isinstance(error, PersistenceError) and error.executed == "unknown")
-            self._wheel.after(pause, lambda: self._offer_again(ending))
+            ending.attempt.record.open += 1  # the record stands until all ends are written
+            ending.rows = [row for row in ending.rows if not isinstance(row, EndStart)]
+            self._wheel.after(pause, lambda: self._end_again(ending))
+
+    def _end_again(self, ending: Ending) -> None:
+        record = ending.attempt.record
+        record.ended()
+        if record.open == 0:
+            ending.rows += record.end()
+        self._offer_again(ending)
 
     def _offer_again(self, ending: Ending) -> None:
         if ending.attempt.held.row.shard in self._holdings:

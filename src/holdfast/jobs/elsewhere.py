@@ -99,11 +99,12 @@ class Elsewhere:
             if not held:
                 return
             shards = {one.row.shard for one in held}
-            recorded = set(await self._recorded(shards))
+            known = set(await self._recorded(shards))
             for end, taken, shard in await self._ends(shards):
+                known.add((end.job, Away(end.executor, end.number)))  # wherever this try to take it leads
                 await self.take(end, taken, shard)
             for one in held:
-                if one.phase is Phase.ELSEWHERE and (one.row.id, one.away) not in recorded:
+                if one.phase is Phase.ELSEWHERE and (one.row.id, one.away) not in known:
                     await self._over(one)
 
     async def take(self, end: AttemptEnd, taken: Take, shard: int) -> None:

@@ -55,7 +55,7 @@ from .waiters import Waiters
 R = TypeVar("R")
 
 GAUGES_EVERY_S = 5.0
-EXECUTORS_EVERY_S = 5.0
+EXECUTORS_EVERY_S = 1.0
 """Seconds between two looks at attempts of our jobs that run on other runners, should nobody say that one is gone."""
 GIVE_BACK_S = 5.0
 """Seconds that cancelled handlers get to clean up; what is still there then is given back all the same."""

@@ -91,6 +91,8 @@ class Declarations:
         retry_on: tuple[type[Exception], ...] = ...,
         give_up_on: tuple[type[Exception], ...] = ...,
         name: str | None = ...,
+        group_limit: int = ...,
+        shard_group: str = ...,
     ) -> JobDecorator: ...
     def job(self, *functions: Any, **options: Any) -> Any:
         """Declares a job type; the options are those of `holdfast.jobs.definition.declare_job`."""

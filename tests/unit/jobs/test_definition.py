@@ -57,7 +57,7 @@ def test_a_def_runs_in_a_thread_unless_told_otherwise() -> None:
     ("options", "told"),
     [
         ({"executor": "thread"}, "only a sync function"),
-        ({"executor": "process"}, "not there yet"),
+        ({"group_limit": 0}, "group_limit must be above 0"),
         ({"executor": "moon"}, "executor is one of"),
         ({"priority": "urgent"}, "priority is one of"),
         ({"max_attempts": 0}, "max_attempts must be above 0"),

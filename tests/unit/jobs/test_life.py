@@ -167,7 +167,10 @@ async def test_no_more_than_the_slots_run_at_once_and_none_stays_idle(rig: Rig) 
         await handle.result()
     assert most == 4
     assert loop.time() - began < 17  # 60 s of work in 4 slots, one long one at the end
-    assert rig.metrics.value("jobs_worker_slots", state="free") == 4 + rig.settings.thread_slots
+    assert (
+        rig.metrics.value("jobs_worker_slots", state="free")
+        == 4 + rig.settings.thread_slots + rig.settings.process_slots
+    )
 
 
 @simulated

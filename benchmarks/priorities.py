@@ -3,8 +3,8 @@
     python benchmarks/priorities.py [--low 5000000] [--jobs N] [--url postgresql://...] [--json]
 
 First the same load over an empty queue: critical jobs, one every 20 ms, measured from the call of submit to the start
-of their handler. Then with so many low jobs stored, which keep every slot busy with handlers of 5 ms. The runner's memory
-is read before and after: it holds a window of the backlog, not the backlog.
+of their handler. Then with so many low jobs stored, which keep every slot busy with handlers of 5 ms. The runner's
+memory is read before and after: it holds a window of the backlog, not the backlog.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ ONE_WAY = 1
 """Flag of a durable Call whose sender wants to know that it is stored, not how it ends."""
 RETRY = 2
 """Flag of a durable Call that may have been stored by an earlier try with the same message id: look it up."""
+FOLLOWS = 4
+"""Flag of a durable Call sent while the one before it, of the same sender to the same entity, was not answered: it is
+refused where that one was, so that it does not come in first."""
 
 CHAIN_MAX = 64
 """Handlers that may wait for each other in a row, over all runners."""

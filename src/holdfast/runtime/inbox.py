@@ -49,7 +49,8 @@ class InboxTaking:
     def __init__(self, *, store: RunnerStore, territory: Territory, entities: EntityEngine, jobs: JobEngine) -> None:
         self._store = store
         self._territory = territory
-        self._shards: set[int] = set()
+        self._shards: dict[int, int] = {}
+        self._adoptions = 0
         self._entities = entities
         self._jobs = jobs
         self._looks = Periodic("holdfast-inbox", self._look, every_s=LOOK_EVERY_S)
@@ -68,12 +69,14 @@ class InboxTaking:
 
     def adopt(self, shards: Collection[int]) -> None:
         """What was left for these is taken from the moment they are served."""
-        self._shards.update(shards)
+        self._adoptions += 1
+        self._shards.update(dict.fromkeys(shards, self._adoptions))
         self.left()
 
     async def release(self, shards: Collection[int]) -> None:
         """Returns when nothing that was left for these is being taken any more."""
-        self._shards.difference_update(shards)
+        for shard in shards:
+            self._shards.pop(shard, None)
         async with self._reading:
             return
 
@@ -87,13 +90,23 @@ class InboxTaking:
         """Whether there may be something that is to be taken now."""
         return self._due or self._reading.locked()
 
-    async def taken(self, up_to: int) -> None:
+    async def taken(self, up_to: int, shards: Collection[int] = ()) -> None:
         """Returns once nothing that was in the inbox up to this id is there, but what can't be taken yet.
 
-        Raises PersistenceError where the store refuses.
+        Raises PersistenceError where the store refuses, and EntityNotAssignedToRunner where one of `shards` is not
+        served here, or not all the time: what was left for it may still be there.
         """
         async with self._reading:
+            before = self._served_since(shards)
             await self._read(up_to)
+            if before != self._served_since(shards):
+                raise _not_served()
+
+    def _served_since(self, shards: Collection[int]) -> list[int]:
+        """When each was taken up. Raises EntityNotAssignedToRunner."""
+        if not all(shard in self._shards and self._territory.serves(shard) for shard in shards):
+            raise _not_served()
+        return [self._shards[shard] for shard in shards]
 
     async def _look(self) -> None:
         changed = await self._store.inbox_changed()
@@ -209,3 +222,7 @@ class InboxTaking:
                 await self._entities.door.cancel_timer(Address(command.entity_type, command.entity_id), command.name)
             case _:
                 raise HoldfastError(f"unknown request {command.verb!r}")
+
+
+def _not_served() -> EntityNotAssignedToRunner:
+    return EntityNotAssignedToRunner("the inbox of this shard is taken by another runner")

@@ -63,6 +63,13 @@ class MessageOutcome(msgspec.Struct, frozen=True, array_like=True):
     outcome: bytes | None
 
 
+class AskTaking(msgspec.Struct, frozen=True, array_like=True):
+    """That what was left for these shards up to this id be taken from the inbox."""
+
+    up_to: int
+    shards: list[int]
+
+
 class AskTimer(msgspec.Struct, frozen=True, array_like=True):
     entity_type: str
     entity_id: str

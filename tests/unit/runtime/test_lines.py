@@ -20,7 +20,7 @@ from holdfast.errors import (
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.model.address import Address
-from holdfast.model.envelope import ONE_WAY, RETRY, Accepted, Call, Reply, Result
+from holdfast.model.envelope import FOLLOWS, ONE_WAY, RETRY, Accepted, Call, Reply, Result
 from holdfast.runtime.remote.lines import BATCH_MAX, LEFT, Lines
 from holdfast.runtime.remote.links import Links
 
@@ -202,6 +202,21 @@ async def test_later_messages_wait_until_the_batch_is_answered(rig: Rig) -> None
     rig.peer.answer(1)
     await rig.passes()
     assert len(rig.peer.sent) == 3
+
+
+async def test_what_is_sent_behind_an_unanswered_message_says_so(rig: Rig) -> None:
+    """A runner that refused the first refuses the others too; sent again, they are marked by their new places."""
+    for _ in range(3):
+        rig.send()
+    await rig.passes()
+    assert [bool(call.flags & FOLLOWS) for call in rig.peer.sent] == [False, True, True]
+    rig.peer.answer(0)
+    await rig.passes()
+    rig.lose()
+    await rig.passes()
+    peer = rig.connect()
+    await rig.passes()
+    assert [bool(call.flags & FOLLOWS) for call in peer.sent] == [False, True]
 
 
 async def test_entities_do_not_wait_for_each_other(rig: Rig) -> None:

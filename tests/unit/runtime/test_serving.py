@@ -17,6 +17,7 @@ from holdfast.errors import (
     CallCircle,
     EntityNotAssignedToRunner,
     HoldfastError,
+    KeyConflict,
     MalformedMessage,
     RpcClientError,
     RunnerUnavailable,
@@ -25,14 +26,15 @@ from holdfast.errors import (
 from holdfast.kit.clock import SystemClock
 from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerRow, ShardRow
-from holdfast.model.envelope import RETRY, Call, Request, Result, StreamOpen
+from holdfast.model.envelope import FOLLOWS, RETRY, Call, Request, Result, StreamOpen
 from holdfast.ports.transport import Identity, Incoming, Peer
 from holdfast.runtime import questions
 from holdfast.runtime.node import Node
-from holdfast.runtime.questions import Moved, unpack
+from holdfast.runtime.questions import Moved, pack, unpack
 from holdfast.runtime.runner import Runner
 from holdfast.runtime.serving.front import Front
 from holdfast.runtime.serving.here import Here
+from holdfast.runtime.serving.inbound import Conversation
 from holdfast.settings import EntitySettings, Settings
 from holdfast.storage.memory.store import CLUSTER_ID, MemoryStore
 from holdfast.transport import MemoryNetwork
@@ -203,6 +205,39 @@ async def test_a_retried_id_is_handled_once_and_answered_again(peer: Peer) -> No
     first = call(method="add_durably", entity_id="once", message_id=2**40)
     again = call(method="add_durably", entity_id="once", message_id=2**40, flags=RETRY)
     assert await payload_of(peer, first) == await payload_of(peer, again) == b"\x01"
+
+
+async def test_what_was_sent_behind_a_refused_message_is_refused_too(peer: Peer) -> None:
+    """It could come in by now, because the runner has become the owner meanwhile, and would be first then."""
+
+    def durable(**changes: Any) -> Call:
+        return call(method="add_durably", **changes)
+
+    conversation = Conversation(peer)
+    conversation.note_refusal("Counter", "last", EntityNotAssignedToRunner("not yet"))
+    with pytest.raises(EntityNotAssignedToRunner):
+        conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS))
+    conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS, entity_id="other"))
+    conversation.refuse_behind_refused(durable(message_id=7, flags=RETRY))
+    conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS | RETRY))
+
+
+async def test_an_error_that_is_final_holds_nobody_up(peer: Peer) -> None:
+    """Its sender does not send it again, so there is no place to keep."""
+    conversation = Conversation(peer)
+    conversation.note_refusal("Counter", "last", KeyConflict("another payload"))
+    conversation.refuse_behind_refused(call(method="add_durably", message_id=8, flags=FOLLOWS))
+
+
+async def test_the_inbox_of_a_shard_that_is_not_served_is_not_said_to_be_taken(peer: Peer) -> None:
+    """Who hears that it was taken sends past it from then on."""
+
+    def asking(*shards: int) -> Request:
+        return Request(0, questions.TAKE_INBOX, pack(questions.AskTaking(5, list(shards))), 5 * SECOND_US)
+
+    assert isinstance(await peer.call(asking(0, 1)), Result)
+    with pytest.raises(EntityNotAssignedToRunner):
+        await peer.call(asking(0, 4711))
 
 
 async def test_before_it_serves_a_runner_refuses_as_not_executed() -> None:

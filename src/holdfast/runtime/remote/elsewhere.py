@@ -193,7 +193,7 @@ class Elsewhere:
         try:
             for link, shards in self._owners_of(self._leavings.shards):
                 writes, left = self._leavings.writes, self._leavings.left_in(shards)
-                await self.ask(questions.TAKE_INBOX, pack(left), way=_always(link))
+                await self.ask(questions.TAKE_INBOX, pack(questions.AskTaking(left, sorted(shards))), way=_always(link))
                 self._lines.inbox_taken(shards, writes)
                 self._leavings.taken(shards, writes)
         except HoldfastError:

@@ -30,8 +30,9 @@ from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
-from holdfast.model.envelope import ONE_WAY, RETRY, Call, Reply
+from holdfast.model.envelope import FOLLOWS, ONE_WAY, RETRY, Call, Reply
 from holdfast.model.ids import micros
+from holdfast.ports.transport import Peer
 
 from .link import NOT_EXECUTED
 from .links import Link, Links
@@ -68,15 +69,16 @@ class Waiting:
 class Line:
     """What one entity is sent.
 
-    `batch`: the pass in which what is on its way was sent. `after`: the last message that was left in the inbox and may
-    still be there, `left_by` how many writes into it there had been then.
+    `peer`: to whom what is on its way was sent; `batch`: the pass in which it was. `after`: the last message that was
+    left in the inbox and may still be there, `left_by` how many writes into it there had been then.
     """
 
-    __slots__ = ("after", "batch", "failed", "leaving", "left_by", "resting", "shard", "unconfirmed", "waiting")
+    __slots__ = ("after", "batch", "failed", "leaving", "left_by", "peer", "resting", "shard", "unconfirmed", "waiting")
 
     def __init__(self, shard: int) -> None:
         self.shard = shard
         self.unconfirmed = 0
+        self.peer: Peer | None = None
         self.batch = 0
         self.after = 0
         self.left_by = 0
@@ -177,16 +179,20 @@ class Lines:
         if line.waiting or line.failed or line.leaving or line.resting:
             return None
         peer = self._links.toward(line.shard).current
-        if peer is None:
+        if peer is None or (line.unconfirmed and peer is not line.peer):
             return None
         call.message_id = number = self._ids.take_now()
         if not number:
             return None
         call.after = line.after
+        if line.unconfirmed:
+            call.flags |= FOLLOWS
         try:
             sent = peer.call(call)
         except RunnerUnavailable:
+            call.flags &= ~FOLLOWS
             return None
+        line.peer = peer
         line.unconfirmed += 1
         if not self._passing:
             self._passing = True
@@ -301,6 +307,7 @@ class Lines:
                 line.waiting = waiting[place:]
                 break
             call.after = line.after
+            call.flags = call.flags | FOLLOWS if line.unconfirmed else call.flags & ~FOLLOWS
             call.timeout_us = micros(max(next_one.deadline - now, 0.001))
             try:
                 sent = peer.call(call)
@@ -312,6 +319,7 @@ class Lines:
                 line.waiting = waiting[place:]
                 break
             line.unconfirmed += 1
+            line.peer = peer
             next_one.sent.set_result(sent)
         if line.waiting and not line.unconfirmed:
             self._stall(address, line, link)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from holdfast.entities.admission import Admission, Admitted
@@ -48,6 +48,7 @@ class RemoteListener:
         "_correlation",
         "_duplicate",
         "_handler",
+        "_line",
         "_message_id",
         "_one_way",
         "_stored",
@@ -59,6 +60,7 @@ class RemoteListener:
         self._conversation: Conversation | None = conversation
         self._handler = handler
         self._correlation = call.correlation
+        self._line = (call.entity_type, call.entity_id)
         self._message_id = call.message_id
         self._one_way = call.flags & ONE_WAY
         self._chain = call.chain
@@ -94,6 +96,8 @@ class RemoteListener:
             self._answer(Accepted(self._correlation, self._message_id, self._duplicate))
 
     def refused(self, error: BaseException) -> None:
+        if self._conversation is not None:
+            self._conversation.note_refusal(*self._line, error)
         self._answer(failure_of(error, correlation=self._correlation))
 
     def done(self, ending: Ending, outcome: Any) -> None:
@@ -143,10 +147,10 @@ class DurableIntake:
         shard_of: Callable[[Address], int],
         clock: Clock,
         runner_id: int,
-        inbox_taken: Callable[[int], Awaitable[None]],
+        inbox_taken: Callable[[int, Collection[int]], Awaitable[None]],
         tasks: TaskOwner,
     ) -> None:
-        """`inbox_taken(id)` returns once nothing up to this id that was in the inbox is there any more."""
+        """`inbox_taken(id, shards)` returns once nothing up to this id is in the inbox of these shards any more."""
         self._admission = admission
         self._live = live
         self._shard_of = shard_of
@@ -241,7 +245,9 @@ class DurableIntake:
         conversation.waiting[call.correlation] = listener
         try:
             if call.after:
-                await self._inbox_taken(call.after)
+                shard = self._shard_of(Address(call.entity_type, checked_entity_id(call.entity_id)))
+                await self._inbox_taken(call.after, (shard,))
+            conversation.refuse_behind_refused(call)
             admitted: Admitted = await self._accept(handler, call, listener)
         except HoldfastError as error:
             listener.refused(error)

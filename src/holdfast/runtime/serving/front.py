@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from holdfast.entities.engine import EntityEngine
 from holdfast.entities.entity_type import EntityType
@@ -85,7 +85,7 @@ class Front:
         types: Mapping[str, EntityType],
         shard_of: Callable[[Address], int],
         runner_id: int,
-        inbox_taken: Callable[[int], Awaitable[None]],
+        inbox_taken: Callable[[int, Collection[int]], Awaitable[None]],
         territory: Territory | None = None,
         moved: Callable[[Moved], None] | None = None,
         interrupt: Callable[[int, int], object] | None = None,

@@ -15,10 +15,27 @@ from holdfast.entities.declared import encode_declared
 from holdfast.entities.handler import Handler
 from holdfast.entities.manager import EntityManager
 from holdfast.entities.turns import Activation, Ending, HandlerTurn
-from holdfast.errors import CallCircle, HoldfastError, MalformedMessage, RunnerUnavailable
+from holdfast.errors import (
+    CallCircle,
+    EntityNotAssignedToRunner,
+    HoldfastError,
+    MalformedMessage,
+    RunnerUnavailable,
+)
 from holdfast.model.address import Address, checked_entity_id
-from holdfast.model.envelope import Call, Cancel, DeclaredError, Incoming, Outgoing, Request, Result, StreamOpen
+from holdfast.model.envelope import (
+    FOLLOWS,
+    Call,
+    Cancel,
+    DeclaredError,
+    Incoming,
+    Outgoing,
+    Request,
+    Result,
+    StreamOpen,
+)
 from holdfast.ports.transport import Peer
+from holdfast.runtime.remote.lines import AGAIN
 from holdfast.settings import EntitySettings
 from holdfast.transport import failure_of
 
@@ -36,17 +53,35 @@ class Cancellable(Protocol):
 
 
 class Conversation:
-    """What one peer has asked and was not answered yet."""
+    """What one peer has asked and was not answered yet.
 
-    __slots__ = ("answer", "peer", "waiting")
+    `refused` are the entities whose last durable message was refused, to be sent again: what the peer sent behind it is
+    refused too, though it might come in by now, or it would come in first.
+    """
+
+    __slots__ = ("answer", "peer", "refused", "waiting")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.answer: Callable[[Outgoing], None] = peer.send
         self.waiting: dict[int, Cancellable] = {}
+        self.refused: set[tuple[str, str]] = set()
 
     def refuse(self, correlation: int, error: BaseException) -> None:
         self.peer.send(failure_of(error, correlation=correlation))
+
+    def note_refusal(self, entity_type: str, entity_id: str, error: BaseException) -> None:
+        """A durable message of it was refused."""
+        if isinstance(error, AGAIN):
+            self.refused.add((entity_type, entity_id))
+
+    def refuse_behind_refused(self, call: Call) -> None:
+        """Raises EntityNotAssignedToRunner for what was sent behind a message that was refused."""
+        line = (call.entity_type, call.entity_id)
+        if not call.flags & FOLLOWS:
+            self.refused.discard(line)
+        elif line in self.refused:
+            raise EntityNotAssignedToRunner("the message before it was refused here")
 
     def cancel(self, correlation: int) -> None:
         asked = self.waiting.pop(correlation, None)
@@ -162,6 +197,8 @@ class Serving:
                 else:
                     self._take(conversation, envelope)
             except HoldfastError as error:
+                if type(envelope) is Call and envelope.message_id:
+                    conversation.note_refusal(envelope.entity_type, envelope.entity_id, error)
                 conversation.refuse(envelope.correlation, error)
             except Exception as error:
                 logger.exception("what %s asked could not be handled", peer.identity.software or "a peer")
@@ -174,6 +211,8 @@ class Serving:
 
     def _take_call(self, conversation: Conversation, call: Call) -> None:
         """A message to an entity; on the hot path, so its checks are here as one, and `_handler` knows which failed."""
+        if conversation.refused and call.message_id:
+            conversation.refuse_behind_refused(call)
         manager = self._manager or self._open_manager()
         hosted = manager.hosted.get(call.entity_type)
         handler = None if hosted is None else hosted.handlers.get(call.method)

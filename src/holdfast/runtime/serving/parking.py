@@ -7,7 +7,7 @@ first owner of its entity that knows it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from holdfast.errors import Conflict, HoldfastError
 from holdfast.kit.clock import Clock
@@ -30,12 +30,12 @@ class Parking:
         self,
         *,
         inbox: InboxWriter,
-        inbox_taken: Callable[[int], Awaitable[None]],
+        inbox_taken: Callable[[int, Collection[int]], Awaitable[None]],
         shard_of: Callable[[Address], int],
         clock: Clock,
         tasks: TaskOwner,
     ) -> None:
-        """`inbox_taken(id)` returns once what was in the inbox up to this id has been taken."""
+        """`inbox_taken(id, shards)` returns once what was in the inbox up to this id has been taken."""
         self._inbox = inbox
         self._inbox_taken = inbox_taken
         self._shard_of = shard_of
@@ -56,7 +56,7 @@ class Parking:
                 await self._inbox.leave([(call.message_id, shard, kind, body)])
             except Conflict:
                 logger.debug("message %s waits in the inbox already", call.message_id)
-            await self._inbox_taken(call.message_id)
+            await self._inbox_taken(call.message_id, ())
         except HoldfastError as error:
             conversation.refuse(call.correlation, error)
         else:

@@ -6,7 +6,7 @@ Each question gets a task; it ends with one answer, a value or an error of Holdf
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from holdfast.entities.entity_type import EntityType
 from holdfast.errors import HoldfastError, MalformedMessage
@@ -26,6 +26,7 @@ from holdfast.runtime.questions import (
     AskJob,
     AskLetters,
     AskMessage,
+    AskTaking,
     AskTimer,
     AskWhere,
     MessageOutcome,
@@ -67,7 +68,7 @@ class Services:
         moved: Callable[[Moved], None],
         interrupt: Callable[[int, int], object],
         outcome: Callable[[int], Awaitable[MessageOutcome]],
-        inbox_taken: Callable[[int], Awaitable[None]],
+        inbox_taken: Callable[[int, Collection[int]], Awaitable[None]],
         tasks: TaskOwner,
     ) -> None:
         """`outcome(message id)` returns once it is known; `inbox_taken` as for `DurableIntake`; `moved` is told what
@@ -131,7 +132,8 @@ class Services:
         return await self._ids.allocate(max(1, min(unpack(payload, int), IDS_MAX)))
 
     async def _take_inbox(self, payload: bytes) -> None:
-        await self._inbox_taken(unpack(payload, int))
+        asked = unpack(payload, AskTaking)
+        await self._inbox_taken(asked.up_to, asked.shards)
 
     async def _message_outcome(self, payload: bytes) -> MessageOutcome:
         asked = unpack(payload, AskMessage)
@@ -240,4 +242,4 @@ class Services:
 
     async def _inbox_up_to(self, after: int) -> None:
         if after:
-            await self._inbox_taken(after)
+            await self._inbox_taken(after, ())

@@ -233,6 +233,7 @@ class Runner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._ownership.drain()
+                    await self._elsewhere.told()
         if self._front is not None:
             self._front.go_away()
         await self._incarnation.drain(timeout_s)

@@ -61,6 +61,7 @@ class Elsewhere:
         self._clock = clock
         self._call_timeout = settings.entities.call_timeout
         self._tasks = TaskOwner("holdfast-elsewhere")
+        self._telling: set[asyncio.Task[None]] = set()
         self._forgetting = False
         self._leavings = Leavings(store.inbox)
         self._asker = Asker(links)
@@ -174,7 +175,14 @@ class Elsewhere:
                 way = _always(self.links.to(runner.runner_id))
                 await self._asker.question(way, questions.MOVED, told, TELL_TIMEOUT_S)
 
-        self._tasks.start(tell(), name="moved")
+        telling = self._tasks.start(tell(), name="moved")
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def told(self) -> None:
+        """Returns when every owner has heard, or can't be told: who leaves waits for it, as nobody else tells them."""
+        if self._telling:
+            await asyncio.wait(self._telling)
 
     # The inbox.
 

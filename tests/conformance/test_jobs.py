@@ -201,3 +201,17 @@ async def test_dead_jobs_are_counted_with_the_time_of_the_oldest(store: RunnerSt
     await kill(store, 3, 2, 1)
     await commit(store, (JobDiscard(60, 1),))
     assert await store.jobs.dead_counts() == [DeadJobs("send_receipt", 2, 2)]
+
+
+async def test_operators_page_through_jobs_by_id_live_ones_and_those_that_ended(store: RunnerStore) -> None:
+    others = [JOB._replace(id=number, job_type="other") for number in (2, 4)]
+    await commit(store, (*(JOB._replace(id=number) for number in (5, 1, 3)), *others))
+    assert [row.id for row in await store.jobs.live_page(after=1, limit=3)] == [2, 3, 4]
+    assert [row.id for row in await store.jobs.live_page(after=2, limit=9, job_type="other")] == [4]
+    ends = {1: "completed", 2: "dead", 3: "dead", 4: "completed", 5: "completed"}
+    await commit(store, *((END._replace(id=number, expected=0, state=state),) for number, state in ends.items()))
+    assert await store.jobs.live_page(after=0, limit=9) == []
+    ended = await store.jobs.archived_page(after=0, limit=2, state="completed")
+    assert [row.id for row in ended] == [1, 4]
+    assert [row.id for row in await store.jobs.archived_page(after=2, limit=9, state="dead")] == [3]
+    assert [row.id for row in await store.jobs.archived_page(after=0, limit=9, state="dead", job_type="other")] == [2]

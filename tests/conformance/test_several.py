@@ -41,6 +41,7 @@ async def test_what_an_operator_wants_is_read_with_the_next_renewal(store: Runne
     assert renewal is not None
     assert [(row.state, row.wanted) for row in renewal.runners] == [("active", "cordoned"), ("active", "active")]
     assert not await other.membership.want(9, "cordoned")
+    assert await store.membership.now_us() == renewal.now_us
 
 
 async def test_a_claim_takes_what_is_asked_for_and_free(store: RunnerStore, other: RunnerStore) -> None:

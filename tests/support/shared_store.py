@@ -140,6 +140,9 @@ class FakeMembership:
             self._shared.end(runner_id)
         return dead
 
+    async def now_us(self) -> int:
+        return self._shared.now_us()
+
     async def want(self, runner_id: int, state: str) -> bool:
         row = self._shared.runners.get(runner_id)
         if row is not None:

@@ -65,7 +65,22 @@ class MembershipReader(Protocol):
         ...
 
 
-class Membership(MembershipReader, Protocol):
+class MembershipDesk(MembershipReader, Protocol):
+    """What an operator may ask, from any process."""
+
+    async def now_us(self) -> int:
+        """The clock that leases run on, in microseconds since the epoch."""
+        ...
+
+    async def want(self, runner_id: int, state: str) -> bool:
+        """Notes what an operator asks of a runner (a RunnerState), which reads it with its next renewal.
+
+        False when there is no such runner.
+        """
+        ...
+
+
+class Membership(MembershipDesk, Protocol):
     async def register(self, registration: Registration) -> int:
         """Makes a new incarnation and returns its runner id; this store writes as this one from now on.
 
@@ -100,13 +115,6 @@ class Membership(MembershipReader, Protocol):
         one crash more. That is, in its shards the first due message of each entity, but of those with crashes already
         only the first; and the jobs whose attempt stands in a start record of its, whoever owns them: their
         `last_error` is CRASHED then, and the records are gone.
-        """
-        ...
-
-    async def want(self, runner_id: int, state: str) -> bool:
-        """Notes what an operator asks of a runner (a RunnerState), which reads it with its next renewal.
-
-        False when there is no such runner.
         """
         ...
 

@@ -86,6 +86,16 @@ class JobReader(Protocol):
         """Dead jobs neither replayed nor discarded, by ascending id above `after`."""
         ...
 
+    async def live_page(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[JobRow]:
+        """Live jobs by ascending id above `after`, for operators; of a rare type it scans what is live."""
+        ...
+
+    async def archived_page(
+        self, *, after: int, limit: int, state: str, job_type: str | None = None
+    ) -> Sequence[ArchivedJob]:
+        """Jobs that ended in this state, by ascending id above `after`, for operators; may scan the archive."""
+        ...
+
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         """Start records by ascending id; with `shards` those that speak of a live job of theirs, and of others too."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from .journal import Journal
-from .membership import LeaseLine, Membership, MembershipReader
+from .membership import LeaseLine, Membership, MembershipDesk
 from .reads import InboxReader, InboxWriter, JobReader, LedgerReader, MessageReader
 
 
@@ -46,7 +46,7 @@ class ClientStore(Protocol):
     def ledger(self) -> LedgerReader: ...
 
     @property
-    def membership(self) -> MembershipReader: ...
+    def membership(self) -> MembershipDesk: ...
 
     @property
     def ids(self) -> Ids: ...

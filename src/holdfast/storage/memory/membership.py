@@ -109,6 +109,9 @@ class MemoryMembership:
                 reaped.append(row.runner_id)
         return reaped
 
+    async def now_us(self) -> int:
+        return self._clock.now_us()
+
     async def want(self, runner_id: int, state: str) -> bool:
         tables = self._session.tables
         async with self._session.turn:

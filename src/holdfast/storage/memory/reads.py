@@ -154,6 +154,16 @@ class MemoryJobReader:
         letters = (row for row in self._tables.archive.rows.values() if row.id > after and is_undealt(row))
         return _page((row for row in letters if job_type in (None, row.job_type)), limit)
 
+    async def live_page(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[JobRow]:
+        live = (row for row in self._tables.jobs.rows.values() if row.id > after)
+        return _page((row for row in live if job_type in (None, row.job_type)), limit)
+
+    async def archived_page(
+        self, *, after: int, limit: int, state: str, job_type: str | None = None
+    ) -> Sequence[ArchivedJob]:
+        ended = (row for row in self._tables.archive.rows.values() if row.id > after and row.state == state)
+        return _page((row for row in ended if job_type in (None, row.job_type)), limit)
+
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         live = {row.id for row in _within(self._tables.jobs.rows.values(), shards)}
         found = [

@@ -23,12 +23,13 @@ from .sessions import fenced_out
 _REAPED_MAX = 1000
 
 
-class PostgresMembershipReader:
-    """`MembershipReader` on one database."""
+class PostgresMembershipDesk:
+    """`MembershipDesk` on one database."""
 
-    def __init__(self, pool: Pool, sql: Mapping[str, str]) -> None:
+    def __init__(self, pool: Pool, sql: Mapping[str, str], options: PostgresOptions) -> None:
         self._pool = pool
         self._sql = sql
+        self._options = options
 
     async def runners(self) -> Sequence[RunnerRow]:
         return [runner_row(row) for row in await self._pool.fetch(self._sql["runners"])]
@@ -39,8 +40,15 @@ class PostgresMembershipReader:
     async def groups(self) -> Sequence[GroupRow]:
         return [group_row(row) for row in await self._pool.fetch(self._sql["groups"])]
 
+    async def now_us(self) -> int:
+        ((now_us,),) = await self._pool.fetch(self._sql["now"], self._options.now_us())
+        return int(now_us)
 
-class PostgresMembership(PostgresMembershipReader):
+    async def want(self, runner_id: int, state: str) -> bool:
+        return bool(await self._pool.fetch(self._sql["runner_want"], runner_id, state))
+
+
+class PostgresMembership(PostgresMembershipDesk):
     """`Membership` on one database, beside any number of other runners."""
 
     def __init__(
@@ -52,10 +60,9 @@ class PostgresMembership(PostgresMembershipReader):
         incarnation: Incarnation,
         options: PostgresOptions,
     ) -> None:
-        super().__init__(pool, sql)
+        super().__init__(pool, sql, options)
         self._endings = endings
         self._incarnation = incarnation
-        self._options = options
 
     async def register(self, registration: Registration) -> int:
         """Makes a new incarnation, and ends the one that this store registered before, if any."""
@@ -95,9 +102,6 @@ class PostgresMembership(PostgresMembershipReader):
         async with self._pool.transaction() as connection:
             args = (runner_id, shards, to, self._options.now_us())
             return shard_rows(await connection.fetch(self._sql["shards_hand_over"], *args))
-
-    async def want(self, runner_id: int, state: str) -> bool:
-        return bool(await self._pool.fetch(self._sql["runner_want"], runner_id, state))
 
     async def leave(self, runner_id: int) -> None:
         await self._endings.leave(runner_id)

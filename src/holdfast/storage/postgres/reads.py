@@ -120,6 +120,14 @@ class PostgresJobReader:
     async def dead(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[ArchivedJob]:
         return [ArchivedJob(*row) for row in await self._read("jobs_dead", after, job_type, limit)]
 
+    async def live_page(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[JobRow]:
+        return [JobRow(*row) for row in await self._count("jobs_live_page", after, job_type, limit)]
+
+    async def archived_page(
+        self, *, after: int, limit: int, state: str, job_type: str | None = None
+    ) -> Sequence[ArchivedJob]:
+        return [ArchivedJob(*row) for row in await self._count("jobs_archived_page", after, state, job_type, limit)]
+
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         return [StartRecord(*row) for row in await self._read("starts", shards)]
 

@@ -23,7 +23,7 @@ from .journal import Incarnation, PostgresJournal
 from .lease import PostgresLeaseLine
 from .ledger import PostgresLedgerReader
 from .maintenance import PostgresMaintenance
-from .membership import PostgresMembership, PostgresMembershipReader
+from .membership import PostgresMembership, PostgresMembershipDesk
 from .parts import Statements
 from .pool import Pool, end
 from .reads import PostgresInboxReader, PostgresJobReader, PostgresMessageReader, Reader
@@ -89,7 +89,7 @@ class PostgresClientStore(_Opened):
 
     def __init__(self, options: PostgresOptions, schema_name: str) -> None:
         super().__init__(options, schema_name)
-        self.membership = PostgresMembershipReader(self.pool, self.sql)
+        self.membership = PostgresMembershipDesk(self.pool, self.sql, options)
 
 
 class PostgresRunnerStore(_Opened):

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from holdfast.errors import FencedOut
+from holdfast.kit.clock import Clock
 from holdfast.model.cluster import GroupRow, RunnerRow, RunnerState, ShardRow
 from holdfast.model.job import CRASHED
 from holdfast.ports.membership import Registration, Renewal
 from holdfast.storage.rows import group_row, joined, packed_names, runner_row, shard_rows
 
+from .outside import OutsideWriter
 from .reads import Reader, listed
 from .session import WriteSession
 
@@ -31,6 +33,21 @@ class SqliteMembershipReader:
 
     async def groups(self) -> Sequence[GroupRow]:
         return [group_row(row) for row in self._read("groups")]
+
+
+class SqliteMembershipDesk(SqliteMembershipReader):
+    """`MembershipDesk` on one file, for everybody but its runner."""
+
+    def __init__(self, reader: Reader, outside: OutsideWriter, clock: Clock) -> None:
+        super().__init__(reader)
+        self._clock = clock
+        self._outside = outside
+
+    async def now_us(self) -> int:
+        return self._clock.now_us()
+
+    async def want(self, runner_id: int, state: str) -> bool:
+        return await self._outside.want(runner_id, state)
 
 
 class SqliteLeaseLine:
@@ -103,6 +120,9 @@ class SqliteMembership(SqliteMembershipReader):
     async def reap(self) -> Sequence[int]:
         """Nobody: whoever registers has ended all the others."""
         return []
+
+    async def now_us(self) -> int:
+        return self._session.clock.now_us()
 
     async def want(self, runner_id: int, state: str) -> bool:
         return bool(await self._session.write(lambda run: run("runner_want", (runner_id, state))))

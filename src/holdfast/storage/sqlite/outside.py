@@ -45,7 +45,7 @@ class RunnerInbox:
 
 
 class OutsideWriter:
-    """`Ids` and `InboxWriter` for everybody else."""
+    """`Ids`, `InboxWriter` and an operator's wishes, for everybody else."""
 
     def __init__(
         self, thread: ThreadedConnection, sql: Mapping[str, str], clock: Clock, *, gate_path: str, wait_s: float
@@ -71,6 +71,12 @@ class OutsideWriter:
             connection.executemany(self._sql["inbox_insert"], [(*row, now) for row in rows])
 
         await self._write(leave)
+
+    async def want(self, runner_id: int, state: str) -> bool:
+        def want(connection: Connection) -> bool:
+            return bool(connection.execute(self._sql["runner_want"], (runner_id, state)).fetchall())
+
+        return await self._write(want)
 
     async def _write(self, act: Callable[[Connection], T]) -> T:
         def write(connection: Connection) -> T:

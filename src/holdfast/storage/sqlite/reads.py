@@ -142,6 +142,16 @@ class SqliteJobReader:
         wanted = {"after": after, "limit": limit, "job_type": job_type}
         return [ArchivedJob(*row) for row in self._read("jobs_dead", wanted)]
 
+    async def live_page(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[JobRow]:
+        wanted = {"after": after, "limit": limit, "job_type": job_type}
+        return [JobRow(*row) for row in await self._count("jobs_live_page", wanted)]
+
+    async def archived_page(
+        self, *, after: int, limit: int, state: str, job_type: str | None = None
+    ) -> Sequence[ArchivedJob]:
+        wanted = {"after": after, "limit": limit, "state": state, "job_type": job_type}
+        return [ArchivedJob(*row) for row in await self._count("jobs_archived_page", wanted)]
+
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         return [StartRecord(*row) for row in self._read("starts", {"shards": listed(shards)})]
 

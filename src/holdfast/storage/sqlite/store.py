@@ -23,7 +23,7 @@ from .journal import SqliteJournal
 from .ledger import SqliteLedgerReader
 from .lock import RunnerLock
 from .maintenance import SqliteMaintenance
-from .membership import SqliteLeaseLine, SqliteMembership, SqliteMembershipReader
+from .membership import SqliteLeaseLine, SqliteMembership, SqliteMembershipDesk
 from .outside import OutsideWriter, RunnerIds, RunnerInbox
 from .reads import Reader, SqliteInboxReader, SqliteJobReader, SqliteMessageReader
 from .session import WriteSession
@@ -115,7 +115,7 @@ class SqliteClientStore(_Opened):
         )
         self.ids = outside
         self.inbox = outside
-        self.membership = SqliteMembershipReader(self.reader)
+        self.membership = SqliteMembershipDesk(self.reader, outside, options.clock)
         self._seen = data_version(self.reader.connection)
 
     async def inbox_changed(self) -> bool:

@@ -32,6 +32,8 @@ BY_INDEX = {
     "jobs_upcoming": "holdfast_job_delayed (due_at>?)",
     "job_by_key": "holdfast_job_by_key (job_type=? AND <expr>=? AND key=?)",
     "archived_by_key": "holdfast_job_archive_by_key (job_type=? AND <expr>=? AND key=?)",
+    "jobs_live_page": "INTEGER PRIMARY KEY (rowid>?)",
+    "jobs_archived_page": "INTEGER PRIMARY KEY (rowid>?)",
     "jobs_dead": "holdfast_job_dead (id>?)",
     "job_replay": "INTEGER PRIMARY KEY (rowid=?)",
     "prune_done_scan": "INTEGER PRIMARY KEY (rowid>?)",

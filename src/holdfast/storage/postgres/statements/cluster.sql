@@ -27,6 +27,9 @@ SELECT now, runner.* FROM clock, (
 ) AS runner
 ORDER BY runner_id;
 
+-- now: reads the clock that leases run on.
+SELECT coalesce($1::bigint, holdfast_now());
+
 -- runner_want: notes what an operator asks of a runner.
 UPDATE holdfast_runner SET wanted = $2 WHERE runner_id = $1 RETURNING 1;
 

@@ -73,6 +73,19 @@ WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
     AND id > $1 AND ($2::text IS NULL OR job_type = $2)
 ORDER BY id LIMIT $3;
 
+-- jobs_live_page: reads live jobs, by id.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE id > $1 AND ($2::text IS NULL OR job_type = $2) ORDER BY id LIMIT $3;
+
+-- jobs_archived_page: reads jobs that ended in one state, by id.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive
+WHERE id > $1 AND state = $2 AND ($3::text IS NULL OR job_type = $3) ORDER BY id LIMIT $4;
+
 -- starts: reads start records, by id; of shards, those that speak of a live job of theirs.
 SELECT id, owner, executor, attempts, started_at FROM holdfast_start AS record
 WHERE $1::integer[] IS NULL OR EXISTS (

@@ -62,6 +62,19 @@ WHERE state = 'dead' AND replayed_at IS NULL AND discarded_at IS NULL
     AND id > :after AND (:job_type IS NULL OR job_type = :job_type)
 ORDER BY id LIMIT :limit;
 
+-- jobs_live_page: reads live jobs, by id.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE id > :after AND (:job_type IS NULL OR job_type = :job_type) ORDER BY id LIMIT :limit;
+
+-- jobs_archived_page: reads jobs that ended in one state, by id.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,
+    reason, attempts, created_at, finished_at, admitted_by, finished_by, replay_of, replayed_at, discarded_at
+FROM holdfast_job_archive
+WHERE id > :after AND state = :state AND (:job_type IS NULL OR job_type = :job_type) ORDER BY id LIMIT :limit;
+
 -- starts: reads start records, by id; of shards, those that speak of a live job of theirs.
 SELECT id, owner, executor, attempts, started_at FROM holdfast_start
 WHERE :shards IS NULL OR EXISTS (

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from .cluster_commands import node, shard
 from .exits import Exit
+from .options import AsJson, Store
+from .work_commands import job, letter
 
-Store = Annotated[str | None, Parameter(help="URL of the store; else HOLDFAST_STORE, else pyproject.toml.")]
-AsJson = Annotated[bool, Parameter(name="--json", negative="", help="One JSON document instead of text.")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -37,6 +38,8 @@ verify = App(name="verify", help="Proof by faults, on this machine or on your ow
 app.command(verify)
 schedules = App(name="schedule", help="Jobs by the clock.")
 app.command(schedules)
+for group in (node, shard, job, letter):
+    app.command(group)
 
 
 @app.command

@@ -101,6 +101,16 @@ def resolve(
     )
 
 
+def advertised() -> tuple[str, int] | None:
+    """Where the runner that is configured here is found, as far as the environment and pyproject.toml say."""
+    table = _pyproject(Path.cwd())
+    for variable, name in ((ADVERTISE_VARIABLE, "advertise"), (LISTEN_VARIABLE, "listen")):
+        text, _ = _first((os.environ.get(variable), variable), (table.get(name), "pyproject.toml"))
+        if text:
+            return host_and_port(text)
+    return None
+
+
 def chosen_store(store: str | None = None) -> tuple[str, str]:
     """(URL, who said so) where there is no App to name a default; both empty where nobody did."""
     chosen, source = _first(

@@ -28,7 +28,8 @@ ONLY_SQLITE = {
 }
 ONLY_POSTGRES = {
     "fence_mark", "slot_open", "slot_end", "slot_outcome", "session_pid", "session_evict", "runner_reap",
-    "runner_hold", "groups_lock", "server", "inbox_leave", "inbox_notify", "message_keys_crossed", "job_keys_crossed", "now",
+    "runner_hold", "groups_lock", "server", "inbox_leave", "inbox_notify", "message_keys_crossed", "job_keys_crossed",
+    "now",
 }  # fmt: skip
 
 

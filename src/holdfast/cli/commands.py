@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from .cluster_commands import node, shard
 from .exits import Exit
 from .options import AsJson, Store
+from .plain import shown
 from .work_commands import job, letter
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -260,8 +261,9 @@ def run_schedule(name: str, /, *, store: Store = None, as_json: AsJson = False) 
 def execute(arguments: Sequence[str]) -> int:
     """Runs a command line and returns its exit code; what the user can fix is told in a line, without a traceback."""
     try:
-        outcome = app(list(arguments), exit_on_error=False, print_error=True)
-    except CycloptsError:
+        outcome = app(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"holdfast: {_complaint(error, arguments)}", file=sys.stderr)
         return Exit.USAGE
     except KeyboardInterrupt:
         return Exit.FAILED
@@ -269,9 +271,21 @@ def execute(arguments: Sequence[str]) -> int:
         code = _code_of(error)
         if code is None:
             raise
-        print(f"holdfast: {error}", file=sys.stderr)
+        print(f"holdfast: {shown(str(error))}", file=sys.stderr)
         return code
     return outcome if isinstance(outcome, Exit) else Exit.OK
+
+
+def _complaint(error: CycloptsError, arguments: Sequence[str]) -> str:
+    """What is wrong with a command line; it may quote an argument, and that may be a URL with a password."""
+    from holdfast.storage.urls import masked
+
+    text = str(error)
+    for argument in arguments:
+        if "://" in argument:
+            value = argument.partition("=")[2] if argument.startswith("--") else argument
+            text = text.replace(value, masked(value))
+    return shown(text)
 
 
 def _code_of(error: Exception) -> Exit | None:

@@ -13,6 +13,7 @@ from holdfast.storage import migrations
 from holdfast.storage.urls import masked
 
 from .exits import Exit
+from .plain import shown
 
 
 def store_named(store: str | None) -> str:
@@ -35,7 +36,7 @@ def migrate_store(store: str | None) -> Exit:
     done = asyncio.run(migrations.apply(url))
     for step in done:
         print(f"applied {step.name}")
-    print(f"{masked(url)} is up to date" + ("" if done else ", nothing to do"))
+    print(f"{shown(masked(url))} is up to date" + ("" if done else ", nothing to do"))
     return Exit.OK
 
 
@@ -48,11 +49,10 @@ def show_migrations(store: str | None, *, as_json: bool) -> Exit:
         pending = [one.name for one in found.pending]
         print(json.dumps({"store": masked(url), "applied": applied, "pending": pending}))
     else:
-        print(masked(url))
+        print(shown(masked(url)))
         for one in found.applied:
-            print(
-                f"  applied  {one.name}  {datetime.fromtimestamp(one.applied_at // SECOND_US, UTC):%Y-%m-%d %H:%M:%SZ}"
-            )
+            moment = datetime.fromtimestamp(one.applied_at // SECOND_US, UTC)
+            print(f"  applied  {shown(one.name)}  {moment:%Y-%m-%d %H:%M:%SZ}")
         for step in found.pending:
             print(f"  missing  {step.name}")
     return Exit.FAILED if found.pending else Exit.OK

@@ -2,7 +2,7 @@
 
     time=2026-05-02T10:11:12.345Z level=info logger=holdfast.runtime msg="runner 7 serves sqlite:////srv/shop.db"
 
-What a log call gives as `extra` follows as further pairs; a traceback follows on lines of its own.
+What a log call gives as `extra` follows as further pairs; a traceback follows on lines of its own, which are indented.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+
+from .plain import escaped
 
 _KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -28,8 +30,13 @@ class KeyValueFormatter(logging.Formatter):
         }
         line = " ".join(f"{name}={quoted(value)}" for name, value in pairs.items())
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + indented(self.formatException(record.exc_info))
         return line
+
+
+def indented(text: str) -> str:
+    """Further lines of a record: what an error's message holds can't pass for a record of its own."""
+    return "\n".join(f"  {escaped(one)}" for one in text.splitlines())
 
 
 def quoted(value: object) -> str:
@@ -37,9 +44,9 @@ def quoted(value: object) -> str:
     text = str(value)
     if text and text.isprintable() and not set(text) & set(' "=\\'):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    plain = escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return '"' + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in plain) + '"'
+    inside = text.replace("\\", "\\\\").replace('"', '\\"')
+    plain = inside.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return f'"{escaped(plain)}"'
 
 
 def log_to_stderr(level: str) -> None:

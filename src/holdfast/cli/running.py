@@ -19,8 +19,9 @@ from .exits import Exit
 from .loading import load_app
 from .logs import log_to_stderr
 from .loops import LoopName, run_on
+from .plain import shown
 from .signals import StopSignals
-from .supervised import report_to_supervisor
+from .supervised import report_to_supervisor, supervisors_store
 from .supervisor import RunnerOptions, check, supervise
 from .systemd import Systemd
 
@@ -40,6 +41,7 @@ def run_app(target: str, arguments: RunArguments, *, runners: int, loop: LoopNam
     """Returns when all have stopped. Raises ConfigurationError for what keeps a runner from starting."""
     log_to_stderr(log_level)
     app = load_app(target)
+    arguments = replace(arguments, store=supervisors_store() or arguments.store)
     config = app.config(**asdict(arguments))
     if config.store_source == "argument":
         config = replace(config, store_source="--store" if arguments.store else "the App")
@@ -99,4 +101,4 @@ def announcement(app: App, config: NodeConfig, node: Node) -> str:
 
 def say(text: str) -> None:
     """To a person or a pipe, now."""
-    print(text, flush=True)
+    print(shown(text), flush=True)

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 REPORT_VARIABLE = "HOLDFAST_REPORT_FD"
 """Names the pipe through which a supervised runner says where its pages are."""
+SUPERVISED_STORE_VARIABLE = "HOLDFAST_SUPERVISED_STORE"
+"""The URL of the store for a supervised runner; as an argument everybody on the machine could read it."""
 ASK_S = 5.0
 
 
@@ -48,6 +50,11 @@ def report_to_supervisor(url: str | None, gone: Callable[[], None]) -> bool:
 
     threading.Thread(target=watch, name="holdfast-supervisor", daemon=True).start()
     return True
+
+
+def supervisors_store() -> str | None:
+    """The store that the supervisor, where there is one, has chosen."""
+    return os.environ.pop(SUPERVISED_STORE_VARIABLE, None)
 
 
 class Child:

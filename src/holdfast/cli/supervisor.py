@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from holdfast.errors import ConfigurationError
@@ -26,7 +26,7 @@ from holdfast.web.ops import OpsServer
 
 from .exits import Exit
 from .signals import StopSignals
-from .supervised import REPORT_VARIABLE, Child, Children
+from .supervised import REPORT_VARIABLE, SUPERVISED_STORE_VARIABLE, Child, Children
 
 logger = logging.getLogger("holdfast.cli")
 
@@ -40,15 +40,18 @@ class RunnerOptions:
     """What every runner is started with."""
 
     target: str
-    store: str
+    store: str = field(repr=False)
     listen: str | None
     advertise: str | None
     loop: str
     log_level: str
 
     def command(self) -> list[str]:
-        """Each takes any free port of the loopback: nobody but this process asks there."""
-        options = ["--store", self.store, "--http", "127.0.0.1:0", "--loop", self.loop, "--log-level", self.log_level]
+        """Each takes any free port of the loopback: nobody but this process asks there.
+
+        The store is not among the arguments: those everybody on the machine can read.
+        """
+        options = ["--http", "127.0.0.1:0", "--loop", self.loop, "--log-level", self.log_level]
         for name, value in (("--listen", self.listen), ("--advertise", self.advertise)):
             options += [name, value] if value else []
         return [sys.executable, "-m", "holdfast", "run", self.target, *options]
@@ -144,7 +147,7 @@ async def _spawn(number: int, options: RunnerOptions) -> Child:
             stdin=asyncio.subprocess.PIPE,
             pass_fds=[write_end],
             start_new_session=True,  # a Ctrl-C at the terminal comes here, and from here to them, once
-            env={**os.environ, REPORT_VARIABLE: str(write_end)},
+            env={**os.environ, SUPERVISED_STORE_VARIABLE: options.store, REPORT_VARIABLE: str(write_end)},
         )
     except BaseException:
         os.close(read_end)

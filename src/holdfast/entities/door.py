@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
-from holdfast.errors import NotStarted, UsageError
+from holdfast.errors import MalformedMessage, NotStarted, UsageError
 from holdfast.model.address import Address
 from holdfast.model.ids import MessageId
+from holdfast.model.storable import WAIT_S_MAX, checked_word, shortened
 
 from .handler import Handler
 
@@ -45,6 +46,18 @@ class SendOptions:
     name: str | None = None
     tx: object | None = None
     detached: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises MalformedMessage for what no store can hold."""
+        if self.key is not None:
+            checked_word("a key", self.key)
+        if self.name is not None:
+            checked_word("a timer's name", self.name)
+        for option, seconds in (("timeout", self.timeout), ("delay", self.delay), ("every", self.every)):
+            if seconds is not None and not 0 <= seconds <= WAIT_S_MAX:
+                raise MalformedMessage(
+                    f"`{option}` is a number of seconds from 0 to {WAIT_S_MAX:.0f}, not {shortened(seconds)}"
+                )
 
 
 DEFAULTS = SendOptions()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from holdfast.errors import ConfigurationError
 from holdfast.model.signature import Signature, resolve_hints, signature_of
+from holdfast.model.storable import checked_word
 
 OnRetry = Literal["wait", "step_aside"]
 Executor = Literal["loop", "thread"]
@@ -69,10 +70,13 @@ class Handler:
         self.dedupe_position = _position_of(label, options.dedupe, self.signature)
 
     def dedupe_key(self, payload: bytes) -> str | None:
-        """The idempotency key that `dedupe` finds in the arguments; None where the message declares none."""
+        """The idempotency key that `dedupe` finds in the arguments; None where the message declares none.
+
+        Raises MalformedMessage for what can be no key.
+        """
         if self.dedupe_position is None:
             return None
-        return str(self.signature.decode(payload)[self.dedupe_position])
+        return checked_word("a key", str(self.signature.decode(payload)[self.dedupe_position]))
 
 
 def _unobserved(_seconds: float) -> None:

@@ -386,7 +386,7 @@ def _late(future: asyncio.Future[Any], timeout: float, name: str) -> None:
 
 def _due_at(options: SendOptions, now: int) -> int:
     if options.at is not None:
-        return micros(options.at.timestamp())
+        return max(1, micros(options.at.timestamp()))
     if options.delay:
         return now + micros(options.delay)
     return now + micros(options.every) if options.every else 0

@@ -126,7 +126,7 @@ class DurableBound(_Target, Generic[P, R]):
         `timeout`, `delay`, `every`: seconds. `at`: an aware datetime. `key`: idempotency key. `name` and `every` make
         it a timer. `detached`: inside a handler, do not join its transaction. `tx`: the caller's own connection to the
         store's database, through whose transaction `send` leaves the message. Raises UsageError for what excludes each
-        other.
+        other, and MalformedMessage for a key, a name or a time that no store can hold.
         """
         if delay is not None and at is not None:
             raise UsageError("give `delay` or `at`, not both")

@@ -15,10 +15,9 @@ from holdfast.errors import JobInvalid
 from holdfast.kit.hashing import shard_of
 from holdfast.model.ids import micros
 from holdfast.model.signature import ValueCodec
+from holdfast.model.storable import A_WORD, WAIT_S_MAX, is_word, shortened
 
 R_co = TypeVar("R_co", covariant=True)
-
-KEY_CHARS_MAX = 512
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +60,19 @@ def checked_name(kind: str, text: object) -> str | None:
     """A key or group that a store can hold, or None. Raises JobInvalid."""
     if text is None:
         return None
-    if not isinstance(text, str) or not 0 < len(text) <= KEY_CHARS_MAX or "\x00" in text or not _storable(text):
-        raise JobInvalid(f"a {kind} is text of 1 to {KEY_CHARS_MAX} valid characters, not {text!r}")
+    if not is_word(text):
+        raise JobInvalid(f"a {kind} is {A_WORD}, not {shortened(text)}")
+    assert isinstance(text, str)
     return text
 
 
-def _storable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def delay_us(delay: float | None) -> int:
+    """Raises JobInvalid for what is no time to wait."""
+    if delay is None:
+        return 0
+    if not 0 <= delay <= WAIT_S_MAX:
+        raise JobInvalid(f"a `delay` is 0 to {WAIT_S_MAX:.0f} seconds, not {shortened(delay)}")
+    return micros(delay)
 
 
 def shard_of_job(job: int, job_type: str, rules: SubmitRules, shards: int) -> int:

@@ -13,11 +13,10 @@ from datetime import datetime
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from holdfast.errors import JobInvalid, NotStarted
-from holdfast.model.ids import micros
 from holdfast.model.job import PRIORITIES, PRIORITY_RANK, Priority
 from holdfast.model.placement import DEFAULT_GROUP
 
-from .call import JobCall, SubmitRules, checked_name, due_at_us
+from .call import JobCall, SubmitRules, checked_name, delay_us, due_at_us
 from .door import BlockingDoor, JobDoor, SideDoor
 from .handle import JobHandle
 from .job_type import Executor, JobOptions, JobType, Lane
@@ -135,14 +134,14 @@ class Job(Generic[P, R]):
         `detached`: inside a handler, do not join its transaction. `tx`: the caller's own connection to the store's
         database, through whose transaction the job is submitted. Raises JobInvalid for what can't be.
         """
-        if delay is not None and (at is not None or not delay >= 0):
-            raise JobInvalid(f"give `at`, or a `delay` of at least 0 seconds, not delay={delay!r} and at={at!r}")
+        if delay is not None and at is not None:
+            raise JobInvalid(f"give `at` or a `delay`, not delay={delay!r} and at={at!r}")
         if priority is not None and priority not in PRIORITY_RANK:
             raise JobInvalid(f"a priority is one of {PRIORITIES}, not {priority!r}")
         rules = dataclasses.replace(
             self._rules,
             priority=self._rules.priority if priority is None else PRIORITY_RANK[priority],
-            delay_us=micros(delay or 0),
+            delay_us=delay_us(delay),
             at_us=due_at_us(at),
             key=checked_name("key", key),
             group=checked_name("group", group),

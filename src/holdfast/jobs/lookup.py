@@ -5,14 +5,15 @@ from __future__ import annotations
 from holdfast.errors import JobNotFound
 from holdfast.model.ids import JobId
 from holdfast.model.job import ArchivedJob
+from holdfast.model.storable import NUMBER_MAX, shortened
 from holdfast.ports.reads import JobReader
 
 
 def job_number(job: JobId) -> int:
     """Raises JobNotFound for what can't be a job's id."""
     text = str(job)
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise JobNotFound(f"no job has the id {text[:40]!r}")
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= NUMBER_MAX):
+        raise JobNotFound(f"no job has the id {shortened(text)}")
     return int(text)
 
 

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from holdfast.errors import MalformedMessage
 
-ENTITY_ID_CHARS_MAX = 512
+from .storable import WORD_BYTES_MAX, WORD_CHARS_MAX, shortened
+
+ENTITY_ID_CHARS_MAX = WORD_CHARS_MAX
 
 
 class Address(NamedTuple):
@@ -35,8 +37,10 @@ def checked_entity_id(entity_id: object) -> str:
 
 def _refuse_unstorable(entity_id: str) -> None:
     try:
-        entity_id.encode()
+        size = len(entity_id.encode())
     except UnicodeEncodeError as error:
-        raise MalformedMessage(f"the entity id {entity_id!r} is not valid Unicode") from error
+        raise MalformedMessage(f"the entity id {shortened(entity_id)} is not valid Unicode") from error
+    if size > WORD_BYTES_MAX:
+        raise MalformedMessage(f"an entity id takes at most {WORD_BYTES_MAX} bytes as UTF-8, this one {size}")
     if "\x00" in entity_id:
-        raise MalformedMessage(f"the entity id {entity_id!r} holds a NUL character")
+        raise MalformedMessage(f"the entity id {shortened(entity_id)} holds a NUL character")

@@ -42,6 +42,10 @@ class Identity(NamedTuple):
     software: str = ""
     token: str = ""
 
+    def __repr__(self) -> str:
+        """Without the token: an identity may turn up in a log."""
+        return f"Identity({self.cluster_id!r}, runner_id={self.runner_id}, software={self.software!r})"
+
 
 class StreamDeclined(Exception):
     """A stream's handler raised an error that it declares: whoever knows the codec rebuilds it from the payload.

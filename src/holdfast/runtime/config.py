@@ -30,6 +30,7 @@ ADVERTISE_VARIABLE = "HOLDFAST_ADVERTISE"
 CLUSTER_TOKEN_VARIABLE = "HOLDFAST_CLUSTER_TOKEN"
 """Only the environment, for the same reasons."""
 TLS_VARIABLES = ("HOLDFAST_TLS_CERT", "HOLDFAST_TLS_KEY", "HOLDFAST_TLS_CA", "HOLDFAST_TLS_NAME")
+SECRET_MAX = 512
 ANY_PORT_HERE = ("127.0.0.1", 0)
 """Where a runner listens that was not told: for the other processes of this machine."""
 
@@ -41,7 +42,8 @@ _YES_OR_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, 
 class NodeConfig:
     """What a node needs to know of its surroundings. `store_source` says who chose the store."""
 
-    store: str
+    store: str = field(repr=False)
+    """May hold a password."""
     store_source: str
     store_direct: str | None = field(default=None, repr=False)
     """The same database past a pooler, for what a pooler can't carry: leases and notifications."""
@@ -90,13 +92,13 @@ def resolve(
         store_direct=direct_store(),
         store_pooled=store_is_pooled(),
         http=address(http, HTTP_VARIABLE, "http"),
-        http_token=os.environ.get(HTTP_TOKEN_VARIABLE),
+        http_token=_secret(HTTP_TOKEN_VARIABLE),
         gateway=address(gateway, GATEWAY_VARIABLE, "gateway"),
-        gateway_token=os.environ.get(GATEWAY_TOKEN_VARIABLE),
+        gateway_token=_secret(GATEWAY_TOKEN_VARIABLE),
         gateway_hosts=tuple(os.environ.get(GATEWAY_HOSTS_VARIABLE, "").replace(",", " ").split()),
         listen=address(listen, LISTEN_VARIABLE, "listen"),
         advertise=address(advertise, ADVERTISE_VARIABLE, "advertise"),
-        cluster_token=os.environ.get(CLUSTER_TOKEN_VARIABLE, ""),
+        cluster_token=_secret(CLUSTER_TOKEN_VARIABLE) or "",
         tls=TlsFiles(*(os.environ.get(variable) or None for variable in TLS_VARIABLES)),
     )
 
@@ -109,6 +111,14 @@ def advertised() -> tuple[str, int] | None:
         if text:
             return host_and_port(text)
     return None
+
+
+def _secret(variable: str) -> str | None:
+    """A token. Raises ConfigurationError, which does not repeat it, for one that no header can carry."""
+    token = os.environ.get(variable)
+    if token and not (token.isascii() and token.isprintable() and token.strip() == token and len(token) <= SECRET_MAX):
+        raise ConfigurationError(f"{variable} is 1 to {SECRET_MAX} visible ASCII characters, without spaces around")
+    return token
 
 
 def chosen_store(store: str | None = None) -> tuple[str, str]:

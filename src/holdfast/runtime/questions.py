@@ -7,20 +7,25 @@ default. Moments and durations are microseconds.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from holdfast.entities.declared import decode_declared, encode_declared
 from holdfast.entities.handler import Handler
 from holdfast.errors import SerializationError
-from holdfast.jobs.call import JobCall, SubmitRules
+from holdfast.jobs.call import JobCall, SubmitRules, checked_name
 from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.envelope import Failure, Timing
+from holdfast.model.job import PRIORITIES
 from holdfast.model.signature import ValueCodec
+from holdfast.model.storable import Moment, Number
 from holdfast.transport import error_of, failure_of
 
 T = TypeVar("T")
+
+ATTEMPTS_MAX = 2**31 - 1
+"""Of a job; a column holds no more."""
 
 ALLOCATE_IDS = "ids.allocate"
 TAKE_INBOX = "inbox.take"
@@ -50,8 +55,8 @@ ANYTHING = ValueCodec(Any, "a job's result")
 class AskMessage(msgspec.Struct, frozen=True, array_like=True):
     """About a durable message; what its sender left in the inbox up to `after` is taken first."""
 
-    message_id: int
-    after: int = 0
+    message_id: Number
+    after: Number = 0
 
 
 class MessageOutcome(msgspec.Struct, frozen=True, array_like=True):
@@ -74,14 +79,14 @@ class AskTimer(msgspec.Struct, frozen=True, array_like=True):
     entity_type: str
     entity_id: str
     name: str
-    after: int = 0
+    after: Number = 0
 
 
 class AskLetters(msgspec.Struct, frozen=True, array_like=True):
     """For dead letters of messages, by ascending id above `after`."""
 
-    limit: int
-    after: int = 0
+    limit: Number
+    after: Number = 0
     entity_type: str | None = None
 
 
@@ -108,14 +113,14 @@ class Spoken(msgspec.Struct, frozen=True, array_like=True):
 class JobOrder(msgspec.Struct, frozen=True, array_like=True):
     """A job to be stored under an id that its submitter chose and keeps in every retry."""
 
-    id: int
+    id: Number
     job_type: str
     payload: bytes
-    priority: int
-    max_attempts: int = 0
-    timeout_us: int = 0
-    delay_us: int = 0
-    at_us: int = 0
+    priority: Annotated[int, msgspec.Meta(ge=0, lt=len(PRIORITIES))]
+    max_attempts: Annotated[int, msgspec.Meta(ge=0, le=ATTEMPTS_MAX)] = 0
+    timeout_us: Moment = 0
+    delay_us: Moment = 0
+    at_us: Moment = 0
     key: str | None = None
     group: str | None = None
 
@@ -123,8 +128,8 @@ class JobOrder(msgspec.Struct, frozen=True, array_like=True):
 class AskInterrupt(msgspec.Struct, frozen=True, array_like=True):
     """Of the executor of an attempt, by the owner of its job: the attempt is to be cancelled."""
 
-    job: int
-    number: int
+    job: Number
+    number: Number
 
 
 class Orders(msgspec.Struct, frozen=True, array_like=True):
@@ -132,7 +137,7 @@ class Orders(msgspec.Struct, frozen=True, array_like=True):
 
     jobs: tuple[JobOrder, ...]
     retry: bool = False
-    after: int = 0
+    after: Number = 0
 
 
 class Submitted(msgspec.Struct, frozen=True, array_like=True):
@@ -146,12 +151,12 @@ class AskJob(msgspec.Struct, frozen=True, array_like=True):
     """About a job; `timeout_us` 0 is no bound."""
 
     id: str
-    after: int = 0
-    timeout_us: int = 0
+    after: Number = 0
+    timeout_us: Moment = 0
 
 
 class AskDeadLetters(msgspec.Struct, frozen=True, array_like=True):
-    limit: int
+    limit: Number
     after_id: str | None = None
     job_type: str | None = None
 
@@ -209,15 +214,16 @@ def order_of(call: JobCall[Any], number: int) -> JobOrder:
 
 
 def call_of(order: JobOrder) -> JobCall[Any]:
-    """The submit at its owner."""
+    """The submit at its owner. Raises JobInvalid for names that no store can hold."""
+    checked_name("job type", order.job_type)
     rules = SubmitRules(
         priority=order.priority,
         max_attempts=order.max_attempts,
         timeout_us=order.timeout_us,
         delay_us=order.delay_us,
         at_us=order.at_us,
-        key=order.key,
-        group=order.group,
+        key=checked_name("key", order.key),
+        group=checked_name("group", order.group),
         detached=True,
     )
     return JobCall(order.job_type, order.payload, rules, ANYTHING)
@@ -249,4 +255,4 @@ def heard(handler: Handler, said: Spoken) -> Any:
 def due_at_us(timing: Timing, now_us: int) -> int:
     """When a message is due that says so; 0 for at once."""
     wait_us = timing.delay_us or timing.every_us
-    return timing.due_at or (now_us + wait_us if wait_us else 0)
+    return timing.due_at or (max(1, now_us + wait_us) if wait_us else 0)

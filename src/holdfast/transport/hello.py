@@ -62,13 +62,13 @@ def answer(said: Hello, identity: Identity) -> Welcome | Refusal:
     if not hmac.compare_digest(said.token.encode(), identity.token.encode()):
         return Refusal(RefusalKind.TOKEN, "the token is not the one that this side expects")
     if said.cluster_id != identity.cluster_id:
-        return Refusal(RefusalKind.CLUSTER, f"this is cluster {identity.cluster_id!r}, not {said.cluster_id!r}")
+        return Refusal(RefusalKind.CLUSTER, f"this is cluster {identity.cluster_id!r}, not {said.cluster_id[:100]!r}")
     version = min(said.version_max, VERSION_MAX)
     if version < max(said.version_min, VERSION_MIN):
         return Refusal(
             RefusalKind.VERSION,
             f"this side ({identity.software or 'unnamed'}) speaks protocol versions {VERSION_MIN} to {VERSION_MAX}, "
-            f"the other ({said.software or 'unnamed'}) {said.version_min} to {said.version_max}: upgrade the older one",
+            f"the other ({said.software[:40]!r}) {said.version_min} to {said.version_max}: upgrade the older one",
         )
     return Welcome(version, identity.cluster_id, identity.runner_id, identity.software)
 

@@ -213,13 +213,13 @@ class Line(asyncio.Protocol):
             self._greeted.set_result(error)
             self.break_off(str(error))
         elif isinstance(said, Welcome):
-            self._establish(Identity(said.cluster_id, said.runner_id, said.software))
+            self._establish(Identity(said.cluster_id, said.runner_id, _plain(said.software)))
 
     def _answer(self, said: Hello, gate: Gate) -> None:
         reply = gate() or answer(said, self._own)
         self._write([reply])
         if isinstance(reply, Welcome):
-            self._establish(Identity(said.cluster_id, said.runner_id, said.software))
+            self._establish(Identity(said.cluster_id, said.runner_id, _plain(said.software)))
         else:
             log.warning("a peer was turned away: %s", reply.message)
             self.close()
@@ -300,3 +300,8 @@ class Line(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _plain(said: str) -> str:
+    """What a peer calls itself, as it can stand in a log: on one line, and without control characters."""
+    return said if said.isprintable() else "".join(one if one.isprintable() else "?" for one in said)

@@ -28,6 +28,7 @@ from holdfast.jobs.definition import Job
 from holdfast.jobs.door import FinishedJob, JobStatus
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.ids import SECOND_US, JobId, MessageId
+from holdfast.model.storable import NUMBER_MAX
 from holdfast.runtime.app import App
 from holdfast.runtime.node import Node
 from holdfast.runtime.outside import once_taken
@@ -216,7 +217,7 @@ def _job_id(request: Request) -> JobId:
 
 
 def _number(text: str, missing: type[JobNotFound | MessageNotFound]) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= ID_DIGITS_MAX):
+    if not (text.isascii() and text.isdigit() and len(text) <= ID_DIGITS_MAX and int(text) <= NUMBER_MAX):
         raise missing(f"nothing has the id {text[:40]!r}")
     return int(text)
 

@@ -136,7 +136,8 @@ class _Pages:
 
 
 def _line(check: Check) -> str:
-    detail = " ".join(check.detail.split())  # one line each, whatever an error's message holds
+    words = " ".join(check.detail.split())  # one line each, whatever an error's message holds
+    detail = "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in words)
     return f"[{'ok' if check.ok else 'failed'}] {check.name}: {detail}".removesuffix(": ")
 
 

@@ -20,16 +20,19 @@ import logging
 import socket
 import ssl
 from threading import Event, Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from holdfast.errors import ConfigurationError
 
 GRACE_S = 2
 CONNECTIONS_MAX = 256
 IDLE_CONNECTION_S = 20
+HEAD_S = 20.0
+"""From a connection, or the last answer on it, until a request's head must have come whole."""
 START_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
@@ -103,12 +106,52 @@ class _Config(uvicorn.Config):
         """Left alone: the loggers it would set up are shared by every uvicorn of the process."""
 
 
+class _Patient(H11Protocol):
+    """Hangs up on who has not said what it asks for in time: a few hundred of them would take every connection."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_head()
+
+    def _await_head(self) -> None:
+        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        if cycle is not None and not cycle.response_complete:
+            self._cancel()
+        elif self._late is None:
+            self._late = asyncio.get_running_loop().call_later(HEAD_S, self._hang_up)
+
+    def _cancel(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _hang_up(self) -> None:
+        self._late = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
 class _Server(uvicorn.Server):
     """Tells when it has begun, and ends when asked, not at the next look at a flag."""
 
     def __init__(self, app: ASGIApp, tls: ssl.SSLContext | None) -> None:
         config = _Config(
             app,
+            http=_Patient,
             loop="asyncio",
             ws="none",
             lifespan="off",

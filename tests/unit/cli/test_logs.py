@@ -33,7 +33,18 @@ def test_a_traceback_follows_on_its_own_lines() -> None:
     except OSError as error:
         first, *more = line("a commit failed", error=error).splitlines()
     assert first.endswith('msg="a commit failed"')
-    assert more[0].startswith("Traceback") and more[-1] == "OSError: disk full"
+    assert more[0].startswith("  Traceback") and more[-1] == "  OSError: disk full"
+
+
+def test_an_errors_message_can_not_pass_for_a_record() -> None:
+    """A record begins at the margin; nothing that a message holds does, nor does it reach a terminal's controls."""
+    forged = "no\ntime=2026-01-01T00:00:00.000Z level=info msg=paid\r\x1b[2Jtime=x\x85time=y"
+    try:
+        raise ValueError(forged)
+    except ValueError as error:
+        first, *more = line("it failed", error=error).split("\n")
+    assert first.startswith("time=") and more
+    assert all(one.startswith("  ") and one.isprintable() for one in more)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ by the owner that takes it, and may differ, as after any request that had to wai
 from __future__ import annotations
 
 from holdfast.errors import AlreadyCancelled, JobNotFound
+from holdfast.jobs.lookup import job_number
 from holdfast.kit.ids import IdPool
 from holdfast.model.address import Address
 from holdfast.model.ids import JobId
@@ -32,7 +33,7 @@ class Commands:
 
     async def cancel(self, job: JobId) -> None:
         """Raises JobNotFound, and AlreadyCancelled for a job that has ended."""
-        number = _number(job)
+        number = job_number(job)
         live = await self._jobs.live(number)
         shard = self._leavings.shard_of(number) if live is None else live.shard
         if shard is None:
@@ -42,14 +43,14 @@ class Commands:
 
     async def replay(self, job: JobId) -> int:
         """The id that the new job will have. Raises JobNotFound, AlreadyCancelled."""
-        dead = await self._letter(_number(job), "replayed")
+        dead = await self._letter(job_number(job), "replayed")
         new = await self._ids.take()
         await self._leave(dead.shard, Command("replay", dead.id, number=new))
         return new
 
     async def discard(self, job: JobId) -> None:
         """Raises JobNotFound, AlreadyCancelled."""
-        dead = await self._letter(_number(job), "discarded")
+        dead = await self._letter(job_number(job), "discarded")
         await self._leave(dead.shard, Command("discard", dead.id))
 
     async def cancel_timer(self, address: Address, name: str) -> bool:
@@ -75,10 +76,3 @@ class Commands:
         if archived is None:
             raise JobNotFound(f"no job has the id {number}, or its retention has passed")
         return archived
-
-
-def _number(job: JobId) -> int:
-    text = str(job)
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise JobNotFound(f"no job has the id {text[:40]!r}")
-    return int(text)

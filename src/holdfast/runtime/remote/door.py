@@ -317,7 +317,7 @@ def _timing(options: SendOptions) -> Timing | None:
         return None
     return Timing(
         delay_us=micros(options.delay or 0),
-        due_at=0 if options.at is None else micros(options.at.timestamp()),
+        due_at=0 if options.at is None else max(1, micros(options.at.timestamp())),
         every_us=micros(options.every or 0),
         name=options.name,
     )

@@ -38,6 +38,8 @@ from .requests import Services
 from .streams import StreamServing
 
 MOVED_TIMEOUT_US = 2_000_000
+WINDOWS = 2
+"""Of a peer that keeps to its own window one is enough; the other is for settings that differ."""
 
 
 class Front:
@@ -61,7 +63,7 @@ class Front:
         self._store = store
         self._clock = clock
         self._software = software
-        self._serving = Serving(settings.entities)
+        self._serving = Serving(settings.entities, waiting_max=WINDOWS * settings.transport.window)
         self._tasks = TaskOwner("holdfast-serving")
         self._listener: Listener | None = None
 

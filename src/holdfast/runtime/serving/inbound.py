@@ -19,6 +19,7 @@ from holdfast.errors import (
     CallCircle,
     EntityNotAssignedToRunner,
     HoldfastError,
+    MailboxFull,
     MalformedMessage,
     RunnerUnavailable,
 )
@@ -158,8 +159,10 @@ class AskedService(Protocol):
 class Serving:
     """Implements the port `Inbound`: listens from the first moment, and serves once it was told whom."""
 
-    def __init__(self, settings: EntitySettings) -> None:
+    def __init__(self, settings: EntitySettings, *, waiting_max: int) -> None:
+        """`waiting_max`: what one peer may have asked and not been answered, before more of it is refused."""
         self._payload_bytes_max = settings.payload_bytes_max
+        self._waiting_max = waiting_max
         self._conversations: dict[Peer, Conversation] = {}
         self._manager: EntityManager | None = None
         self._why_not = "this runner is starting"
@@ -190,6 +193,8 @@ class Serving:
         conversation = self._conversations.get(peer)
         if conversation is None:
             conversation = self._conversations[peer] = Conversation(peer)
+        if len(conversation.waiting) > self._waiting_max:
+            batch = self._refused(conversation, batch)
         for envelope in batch:
             try:
                 if type(envelope) is Call:
@@ -203,6 +208,16 @@ class Serving:
             except Exception as error:
                 logger.exception("what %s asked could not be handled", peer.identity.software or "a peer")
                 conversation.refuse(envelope.correlation, error)
+
+    def _refused(self, conversation: Conversation, batch: Sequence[Incoming]) -> Sequence[Incoming]:
+        """What is left to do of a batch of a peer that asks without end: its cancels."""
+        for envelope in batch:
+            if not isinstance(envelope, Cancel):
+                error = MailboxFull(f"{len(conversation.waiting)} calls of this peer wait for their answers")
+                if type(envelope) is Call and envelope.message_id:
+                    conversation.note_refusal(envelope.entity_type, envelope.entity_id, error)
+                conversation.refuse(envelope.correlation, error)
+        return [envelope for envelope in batch if isinstance(envelope, Cancel)]
 
     def on_lost(self, peer: Peer) -> None:
         conversation = self._conversations.pop(peer, None)

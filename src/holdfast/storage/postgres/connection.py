@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -55,8 +55,8 @@ class Connection(Protocol):
 class PostgresOptions:
     """How a database is used."""
 
-    url: str
-    direct_url: str | None = None
+    url: str = field(repr=False)
+    direct_url: str | None = field(default=None, repr=False)
     """The same database past the pooler, for what a pooler in transaction mode can't carry (LISTEN)."""
     pooled: bool = False
     """`url` leads to a pooler in transaction mode: no session settings, no prepared statements that outlive one."""
@@ -142,6 +142,8 @@ async def open_connection(
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise Broken(f"no connection to PostgreSQL: {meaning(error)}") from error
+    except ValueError as error:  # of the URL or what it leads to; what it says may quote a password
+        raise Broken(f"no connection to PostgreSQL: its URL can't be used ({type(error).__name__})") from None
     _bound_silence(opened, options.silence_s)
     return opened
 

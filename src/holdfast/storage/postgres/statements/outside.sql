@@ -10,5 +10,6 @@ WITH stored AS (
     INSERT INTO holdfast_inbox (id, shard, kind, body, created_at)
     VALUES (CAST($1 AS bigint), CAST($2 AS integer), CAST($3 AS smallint), CAST($4 AS bytea), CAST($5 AS bigint))
 )
-SELECT pg_notify('holdfast_inbox', CAST(CAST(relnamespace AS regnamespace) AS text))
-FROM pg_class WHERE oid = CAST('holdfast_inbox' AS regclass);
+SELECT pg_notify('holdfast_inbox', nspname)
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE pg_class.oid = CAST('holdfast_inbox' AS regclass);

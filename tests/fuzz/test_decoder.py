@@ -15,6 +15,7 @@ from .effort import TIMES, seeded
 from .mutations import conversation, mutated, recorded, split
 
 RECORDED = recorded(conversation())
+CALL = b"\x0a\x01\xa1C\xa1c\xa1m\xc4\x00\x01\x00\x00\xc0\x00\xc0"
 BOMBS = {
     "arrays in a field that nobody knows": b"\x91\x92\x04" + b"\x91" * 500_000 + b"\xc0",
     "maps in a field that nobody knows": b"\x91\x92\x04" + b"\x81\xa0" * 300_000 + b"\xc0",
@@ -23,7 +24,7 @@ BOMBS = {
     "a long map that is only claimed": b"\x91\xdf\xff\xff\xff\xff",
     "a long text that is only claimed": b"\x91\x92\x06\xdb\xff\xff\xff\xff",
     "long bytes that are only claimed": b"\x91\x95\x0b\x01\xa0\xc6\xff\xff\xff\xff",
-    "a chain of many": b"\x91\x9d\x0a\x01\xa1C\xa1c\xa1m\xc4\x00\x01\x00\x00\xc0\x00\xc0\xdd\x00\x01\x00\x00" + bytes(65536),
+    "a chain of many": b"\x91\x9d" + CALL + b"\xdd\x00\x01\x00\x00" + bytes(65536),
 }  # fmt: skip
 
 

@@ -179,9 +179,12 @@ HOSTILE: dict[str, dict[str, object]] = {
     "a megabyte of an entity's id": {"entity_id": "e" * 1_000_000},
     "an entity's id of too many bytes": {"entity_id": "\U0001f600" * 512},
     "no entity's id": {"entity_id": ""},
-    "an unknown type": {"entity_type": "\x1b[31mCart\n"},
-    "an unknown method": {"method": "__class__"},
-    "a method of Python's": {"method": "__init__"},
+    "a type of control characters": {"entity_type": "\x1b[31mCart\n"},
+    "a type with a NUL": {"entity_type": "Ca\0rt"},
+    "a megabyte of a type": {"entity_type": "C" * 1_000_000},
+    "a NUL in a method": {"method": "no\0te"},
+    "an unknown message with a NUL in its key": {"method": "unknown", "key": "a\0b"},
+    "an unknown message with an id beyond a column": {"method": "unknown", "message_id": BIG},
     "no msgpack": {"payload": b"\xc1"},
     "nothing": {"payload": b""},
     "a wrong type": {"payload": b"\x91\xa1x"},
@@ -203,13 +206,13 @@ async def test_a_message_that_no_store_can_hold_is_refused_alone(victim: Victim,
             "timeout_us": 20_000_000, "message_id": victim.call("note", b"", durable=True).message_id,
         }  # fmt: skip
         bad = guest.call(Call(**{**known, **wrong}))  # type: ignore[arg-type]
-        good = [guest.call(victim.call("note", b"\x91\x01", entity_id=f"{n}", durable=True)) for n in range(3)]
-        refused = (await asyncio.gather(bad, return_exceptions=True))[0]
+        calls = [guest.call(victim.call("note", b"\x91\x01", entity_id=f"{n}", durable=True)) for n in range(3)]
+        refused, *good = await asyncio.gather(bad, *calls, return_exceptions=True)
         assert isinstance(refused, Exception), refused
         assert type(refused).__name__ in ("MalformedMessage", "EntityNotAssignedToRunner"), repr(refused)[:300]
         assert getattr(refused, "executed", None) == "no"
         assert len(str(refused)) < 1000
-        assert all(isinstance(reply, Result) for reply in await asyncio.gather(*good))
+        assert all(isinstance(reply, Result) for reply in good)
         assert guest.open
 
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from .plain import shown
 
 UNWATCHED_WIDTH = 200
 
 
+class _Plain(Console):
+    """What stores hold is shown, not obeyed: every string passes here, in a table's cell too."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(shown(text), **options)
+
+
 def console() -> Console:
     """To standard output."""
-    made = Console(highlight=False, soft_wrap=True, markup=False)
+    made = _Plain(highlight=False, soft_wrap=True, markup=False)
     if not made.is_terminal:
         made.width = UNWATCHED_WIDTH
     return made

@@ -21,7 +21,7 @@ from holdfast.entities.admission import Admission, Admitted
 from holdfast.entities.durable import DurableTurn
 from holdfast.entities.handler import Handler
 from holdfast.entities.turns import Activation, Ending
-from holdfast.errors import HoldfastError, MalformedMessage
+from holdfast.errors import HoldfastError
 from holdfast.kit.clock import Clock
 from holdfast.kit.eager import Rest, begin
 from holdfast.kit.hashing import payload_hash
@@ -29,16 +29,13 @@ from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.envelope import ONE_WAY, RETRY, Accepted, Call, Outgoing, Result
 from holdfast.model.message import MessageRow
-from holdfast.model.storable import MOMENT_US_MAX, NUMBER_MAX, checked_word
 from holdfast.runtime.questions import due_at_us
 from holdfast.transport import failure_of
 
+from .checks import check_storable
 from .inbound import MICROSECOND, NIL, Conversation, declared, refuse_chain
 
 logger = logging.getLogger("holdfast.runtime")
-
-HEADERS_BYTES_MAX = 64 * 1024
-"""Of the context that a message carries beside its arguments."""
 
 LineOf = tuple[Conversation, str, str]
 
@@ -203,10 +200,7 @@ class DurableIntake:
         return self._admission.accept(row, handler, listener, retry=bool(call.flags & RETRY), one_way=True)
 
     def _row(self, handler: Handler, call: Call, shard: int) -> MessageRow:
-        if call.key is not None or call.timing is not None or call.headers is not None:
-            _check_extras(call)
-        if not 0 < call.message_id <= NUMBER_MAX:
-            raise MalformedMessage(f"no message has the id {call.message_id}")
+        check_storable(call)
         now, timing, payload = self._clock.now_us(), call.timing, call.payload
         due_at = 0 if timing is None else due_at_us(timing, now)
         return MessageRow(
@@ -264,21 +258,6 @@ class DurableIntake:
             listener.refused(error)
         else:
             listener.admitted(admitted)
-
-
-def _check_extras(call: Call) -> None:
-    """Raises MalformedMessage for what no store can hold: it would be refused together with others' messages."""
-    if call.key is not None:
-        checked_word("a key", call.key)
-    if call.headers is not None and len(call.headers) > HEADERS_BYTES_MAX:
-        raise MalformedMessage(f"headers take at most {HEADERS_BYTES_MAX} bytes, not {len(call.headers)}")
-    if call.timing is None:
-        return
-    if call.timing.name is not None:
-        checked_word("a timer's name", call.timing.name)
-    for moment in (call.timing.delay_us, call.timing.due_at, call.timing.every_us):
-        if not 0 <= moment <= MOMENT_US_MAX:
-            raise MalformedMessage(f"{moment} microseconds is no time to wait for")
 
 
 async def _finish(rest: Rest[Admitted], listener: RemoteListener) -> None:

@@ -18,6 +18,7 @@ from holdfast.model.inbox import encode_entry
 from holdfast.ports.reads import InboxWriter
 from holdfast.runtime.remote.rows import message_row
 
+from .checks import check_names, check_storable
 from .inbound import Conversation
 
 logger = logging.getLogger("holdfast.runtime")
@@ -43,7 +44,9 @@ class Parking:
         self._tasks = tasks
 
     def take(self, conversation: Conversation, call: Call) -> None:
-        """Raises MalformedMessage for an id that no entity can have."""
+        """Raises MalformedMessage for what no store can hold."""
+        check_names(call)
+        check_storable(call)
         address = Address(call.entity_type, checked_entity_id(call.entity_id))
         parking = self._tasks.start(self._park(conversation, address, call), name=f"park {call.message_id}")
         conversation.waiting[call.correlation] = parking

@@ -282,9 +282,9 @@ def _complaint(error: CycloptsError, arguments: Sequence[str]) -> str:
 
     text = str(error)
     for argument in arguments:
-        if "://" in argument:
+        if "@" in argument:
             value = argument.partition("=")[2] if argument.startswith("--") else argument
-            text = text.replace(value, masked(value))
+            text = text.replace(value, masked(value)).replace(repr(value)[1:-1], masked(value))
     return shown(text)
 
 

@@ -40,7 +40,7 @@ def masked(url: str) -> str:
     Also of one that is wrong, since a password whose special characters nobody escaped is what makes it wrong: all
     between the first colon and the last `@` may belong to it.
     """
-    kind, authority, rest = url.partition("://")
+    kind, authority, rest = url.partition("://") if "://" in url else ("", "", url)
     before, at, after = rest.rpartition("@")
     user, colon, _ = before.partition(":")
     if at and colon and not rest.startswith("/"):

@@ -46,4 +46,5 @@ class Roster:
         try:
             yield left
         finally:
-            self._left.remove(left)
+            # By identity: of two readings in which the same jobs left, `remove` would end the other one.
+            self._left = [other for other in self._left if other is not left]

@@ -138,13 +138,16 @@ class InboxTaking:
 
         Requests are obeyed when all rows are where they belong: what they are about may be among those.
         """
-        under_way: list[Awaitable[None]] = []
+        under_way: list[asyncio.Future[None]] = []
         requests: list[tuple[int, Command]] = []
-        for row in rows:
-            begun = await self._begin(row, requests)
-            if begun is not None:
-                under_way.append(begun)
-        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
+        try:
+            for row in rows:
+                begun = await self._begin(row, requests)
+                if begun is not None:
+                    under_way.append(asyncio.ensure_future(begun))
+        finally:  # what was begun comes to its end, whatever became of the others
+            outcomes = await asyncio.gather(*under_way, return_exceptions=True)
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         for row_id, request in requests:

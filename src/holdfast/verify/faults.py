@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from .fleet import RunnerProcess
 from .relay import Direction
 from .rig import Rig
+from .wallclock import DAY_S, library
 
 DEAF: tuple[tuple[Direction, ...], ...] = (("in",), ("out",), ("in", "out"))
 Run = Callable[[Rig, int, random.Random], Awaitable[None]]
@@ -39,8 +40,13 @@ class Fault:
             case _:
                 return 1
 
+    needs: Callable[[], str | None] = lambda: None
+    """What the machine lacks, and how to get it."""
+
     def why_not(self, rig: Rig) -> str | None:
         """Why it can't be had here."""
+        if (lacking := self.needs()) is not None:
+            return lacking
         if self.of == "store" and rig.postgres is None:
             return "the store was given with --store and is not the rig's to harm"
         return None
@@ -92,6 +98,20 @@ async def drain(rig: Rig, number: int, rng: random.Random) -> None:
     await runner.drain()
     await asyncio.sleep(rng.uniform(0, 1.0))
     await runner.start()
+
+
+async def step_clock(rig: Rig, number: int, rng: random.Random) -> None:
+    """A day off, while it runs; and back."""
+    clock = rig.runners[number].clock
+    clock.step(rng.choice((-DAY_S, DAY_S, -3600, 5)))
+    try:
+        await asyncio.sleep(rig.plan.lease_ttl_s * rng.uniform(0.5, 1.5))
+    finally:
+        clock.step(0)
+
+
+def no_clock_to_step() -> str | None:
+    return None if library() else "stepping a clock needs libfaketime: apt-get install libfaketime"
 
 
 async def kill_store(rig: Rig, number: int, rng: random.Random) -> None:
@@ -175,6 +195,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="freeze in transaction", target="process", run=freeze_in_transaction, weight=3),
     Fault(name="block loop", target="process", run=block_loop),
     Fault(name="drain", target="process", run=drain, weight=4),
+    Fault(name="step clock", target="clock", run=step_clock, needs=no_clock_to_step),
     Fault(name="kill store", target="store", run=kill_store, of="store"),
     Fault(name="freeze store", target="store", run=freeze_store, of="store", weight=1),
     Fault(name="cut store link", target="store link", run=cut_store_link),

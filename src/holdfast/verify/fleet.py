@@ -19,6 +19,7 @@ from .client import ClientConfig
 from .history import now
 from .host import Command, HostConfig, Said
 from .relay import Dial, Relay
+from .wallclock import WallClock
 
 logger = logging.getLogger("holdfast.verify")
 
@@ -119,7 +120,7 @@ class RunnerProcess(Member):
         """What the process that runs now has said last."""
         self.counted: list[tuple[Counters, bool]] = []
         """What earlier ones said last, and whether it was the last word of one that drained."""
-        self.environment: dict[str, str] = {}
+        self.clock = WallClock(links.folder / "clock")
 
     @property
     def address(self) -> str:
@@ -132,7 +133,7 @@ class RunnerProcess(Member):
             config = msgspec.json.encode(self._config(self.links)).decode()
             serving = self._expect("serving")
             self._forget_counters(drained=False)
-            await self.spawn([*self._command, config], environment=self.environment)
+            await self.spawn([*self._command, config], environment=self.clock.environment)
             self._expected = True  # until it serves
             self._listening = asyncio.create_task(self._listen())
             either: list[asyncio.Future[Any]] = [serving, self._listening]

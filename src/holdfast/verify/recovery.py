@@ -32,30 +32,47 @@ class Recovery(NamedTuple):
         return self.target is None or self.p99 < self.target
 
 
+KEEPS_AWAY = frozenset({*BEYOND_LEASE_S, "block loop", "kill store", "freeze store", "lose store link"})
+"""After these nobody may be there who could take over."""
+
+
 def recoveries(injections: Sequence[Injection], events: Iterable[Event], *, lease_ttl_s: float) -> list[Recovery]:
-    """By kind of fault, for those that had the cluster for themselves; and all others of one sort together."""
+    """By kind of fault, for those that had the cluster for themselves; and all others of one sort together.
+
+    Where faults overlap the time counts from the last of them that could keep entities away, and for one of the store
+    from its end.
+    """
     gaps: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         if event.workload == "probe":
             gaps[event.key].append(event)
+    later = [
+        one.ended if one.target == "store" else one.began
+        for one in injections
+        if one.overlapped and one.fault in KEEPS_AWAY
+    ]
     seen: dict[str, list[float]] = defaultdict(list)
     for injection in injections:
         if injection.owned is not None:
             name = OVERLAPPING if injection.overlapped else injection.fault
-            seen[name] += _aways(injection, injection.owned, gaps)
+            seen[name] += _aways(injection, injection.owned, gaps, later if injection.overlapped else ())
     return [_told(name, sorted(aways), lease_ttl_s) for name, aways in sorted(seen.items()) if aways]
 
 
-def _aways(injection: Injection, owned: frozenset[str], gaps: dict[str, list[Event]]) -> Iterator[float]:
+def _aways(
+    injection: Injection, owned: frozenset[str], gaps: dict[str, list[Event]], later: Sequence[float]
+) -> Iterator[float]:
     """For each entity that lived where the fault struck; 0 where no gap was long enough to be noted."""
     whole = injection.fault == "drain"
+    until = injection.ended if whole else injection.began + 1.0
     for probe in owned:
-        found = [
-            gap.returned - (gap.called if whole else max(gap.called, injection.began))
-            for gap in gaps[probe]
-            if gap.called < (injection.ended if whole else injection.began + 1.0) and gap.returned > injection.began
-        ]
-        yield max(found, default=0.0)
+        away = 0.0
+        for gap in gaps[probe]:
+            if gap.called < until and gap.returned > injection.began:
+                began = gap.called if whole and not later else max(gap.called, injection.began)
+                began = max([began, *(moment for moment in later if moment < gap.returned)])
+                away = max(away, gap.returned - began)
+        yield away
 
 
 def _told(name: str, aways: Sequence[float], lease_ttl_s: float) -> Recovery:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from holdfast.errors import HoldfastError, JobDead, MessageError
+from holdfast.errors import JobCancelled, JobDead
 from holdfast.model.job import PRIORITIES
 
 from .desk import TRY_S, Desk, attempt
@@ -170,11 +171,8 @@ async def _cancelled(desk: Desk, number: Any) -> str:
 
 async def _ended(desk: Desk, number: Any) -> str:
     """The job's terminal state, waited for."""
-    try:
+    with suppress(JobCancelled, JobDead):
         await desk.app.jobs.wait(number, timeout=TRY_S)
-    except HoldfastError as error:
-        if isinstance(error, MessageError):
-            raise
     return await _state(desk, number)
 
 

@@ -78,6 +78,8 @@ class Admission:
         if row.every_us:
             next_id = await self._ids.take()
             activation = self._manager.activation(row.address)
+        if (earlier := self._inflight.like(row)) is not None:  # it came in another way while this one was looked up
+            return self._attach(earlier, row, listener)
         turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
         self._let_in(turn, listener, one_way=one_way)
         return Admitted(False, turn, row.id)

@@ -140,7 +140,8 @@ class Audit:
         """What the store still has to do, in words."""
         found: list[str] = []
         for table in ("holdfast_message", "holdfast_job", "holdfast_inbox", "holdfast_dead_message"):
-            ((count,),) = await self.rows(f"SELECT count(*) FROM {table}")  # one of ours
-            if count:
-                found.append(f"{count} rows in {table}")
+            rows = await self.rows(
+                f"SELECT to_jsonb(one) - 'payload' - 'body' FROM {table} AS one ORDER BY id LIMIT 20"
+            )
+            found += [f"in {table}: {row}" for (row,) in rows]
         return found

@@ -271,8 +271,9 @@ def _cancels(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:
 
 def _poison(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:
     notes = Counter(finals.notes)
+    cured = {event.operation for event in events if event.verb == "cure" and event.outcome == "ok"}
     for event in events:
-        if event.verb == "replay" and event.outcome == "ok":
+        if event.verb == "replay" and event.outcome == "ok" and event.operation in cured:
             ended = finals.jobs.get(event.value)
             if ended is None or ended.state != JobState.COMPLETED or ended.replay_of != event.key:
                 yield Violation("lost acknowledgement", f"the replay of job {event.key} ended as {ended}")

@@ -29,6 +29,7 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     lease_ttl_s: float
     pause_s: float
     """Seconds between two operations of a sender."""
+    rest_s: float
     probes: bool
     """Whether it only probes, so that its own load does not show as a gap."""
 
@@ -48,6 +49,7 @@ async def work(config: ClientConfig) -> None:
             stopping=stopping,
             pause_s=config.pause_s,
             numbers=itertools.count(1),
+            rest_s=config.rest_s,
         )
 
     chosen: dict[str, tuple[Workload, int]] = {"probe": (probes, 1)} if config.probes else SENDERS

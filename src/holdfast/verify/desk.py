@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ E = TypeVar("E", bound=Entity[Any])
 
 TRY_S = 5.0
 """Seconds that one try of an operation may take."""
-LAST_TRIES = 8
-"""How often an operation is tried when it is time to stop."""
 PAUSE_S = 0.05
 
 
@@ -36,6 +35,8 @@ class Desk:
     pause_s: float
     """Seconds between two operations, about."""
     numbers: itertools.count[int]
+    rest_s: float
+    """Seconds that an operation which was begun is tried again when it is time to stop."""
 
     def operation(self) -> str:
         """A new one's id: its sender and a number."""
@@ -63,7 +64,8 @@ class Desk:
         with_value: Any = None,
     ) -> Event:
         """One try, noted, whatever becomes of it. `with_value` is noted beside the value."""
-        called = now()
+        operation = operation or self.operation()
+        called = self._begin(workload, key, verb, operation, with_value)
         outcome, value = await attempt(call)
         return self._note(workload, key, verb, operation, called, outcome, value, with_value, 1)
 
@@ -77,13 +79,22 @@ class Desk:
         with_value: Any = None,
     ) -> Event:
         """Tries again under the same key until it is acknowledged, or it is time to stop and it seems not to be."""
-        called, tries = now(), 0
+        called, tries, over_at = self._begin(workload, key, verb, operation, with_value), 0, math.inf
         while True:
             tries += 1
             outcome, value = await attempt(call)
-            if outcome == "ok" or (self.stopping.is_set() and tries >= LAST_TRIES):
+            if self.stopping.is_set():
+                over_at = min(over_at, now() + self.rest_s)
+            if outcome == "ok" or now() >= over_at:
                 return self._note(workload, key, verb, operation, called, outcome, value, with_value, tries)
             await asyncio.sleep(PAUSE_S)
+
+    def _begin(self, workload: str, key: str, verb: str, operation: str, with_value: Any) -> float:
+        """Noted before the call, for the case that this process does not live to see its end."""
+        called = now()
+        value = None if with_value is None else [with_value, None]
+        self.recorder.add(Event(workload, key, self.name, operation, verb, called, called, "begun", value))
+        return called
 
     def _note(
         self,

@@ -5,6 +5,7 @@ Moments are seconds of the machine's monotonic clock, which all processes share.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
-Outcome = Literal["ok", "no", "unknown"]
-"""`no`: surely without effect. `unknown`: it may have had one, or may still have."""
+Outcome = Literal["ok", "no", "unknown", "begun"]
+"""`no`: surely without effect. `unknown`: it may have had one, or may still have. `begun`: noted before the call."""
 
 now = time.monotonic
 
@@ -49,10 +50,21 @@ class Recorder:
 
 
 def events(folder: Path) -> Iterator[Event]:
-    """All clients' events; the last line of a client that was killed may be torn, and is then passed over."""
+    """All clients' events, as they ended; what a client had begun when it was killed has an unknown outcome.
+
+    The last line of a client that was killed may be torn, and is then passed over.
+    """
     decode = msgspec.json.Decoder(Event).decode
     for path in sorted(folder.glob("*.events")):
+        begun: dict[tuple[str, str, str], Event] = {}
         with path.open("rb") as lines:
             for line in lines:
-                if line.endswith(b"\n"):
-                    yield decode(line)
+                if not line.endswith(b"\n"):
+                    break
+                event = decode(line)
+                if event.outcome == "begun":
+                    begun[event.sender, event.operation, event.verb] = event
+                else:
+                    begun.pop((event.sender, event.operation, event.verb), None)
+                    yield event
+        yield from (msgspec.structs.replace(event, returned=math.inf, outcome="unknown") for event in begun.values())

@@ -24,8 +24,6 @@ from .subject import Account, Books, Roll, make_app
 from .subject import Counter as CounterEntity
 from .timeline import picture
 
-REST_S = 60.0
-"""Seconds that what was accepted gets to end once nothing is broken any more."""
 READ_AT_ONCE = 16
 E = TypeVar("E", bound=Entity[Any])
 V = TypeVar("V")
@@ -56,7 +54,7 @@ async def run(plan: Plan, *, timeline: Path | None = None) -> Report:
 
 async def _rest(rig: Rig) -> list[str]:
     """What is still to be done when the patience is over: nothing."""
-    give_up_at = now() + REST_S
+    give_up_at = now() + rig.plan.rest_s
     while True:
         unfinished = await rig.audit.unfinished()
         if not unfinished or now() > give_up_at:

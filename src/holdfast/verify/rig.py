@@ -38,6 +38,8 @@ class Plan:
     """Faults at the same time, at most."""
     between_s: float = 2.0
     """Seconds from one fault to the next, about."""
+    rest_s: float = 60.0
+    """Seconds that what was accepted gets to end once nothing is broken any more."""
     kinds: Sequence[str] = ()
     """Which faults; none for all that this machine can do."""
     store: str | None = None
@@ -170,6 +172,7 @@ class _Makers:
                 seed=self.plan.seed,
                 lease_ttl_s=self.plan.lease_ttl_s,
                 pause_s=self.plan.pause_s,
+                rest_s=self.plan.rest_s,
                 probes=probes,
             )
 

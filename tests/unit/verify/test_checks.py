@@ -36,6 +36,7 @@ EVENTS = [
     event("cancel", "2", "k-1", "cancel", "ok", "interrupted"),
     event("cancel", "2", "k-1", "end", "ok", "cancelled"),
     event("poison", "3", "p-1", "die", "ok", True),
+    event("poison", "3", "p-1", "cure", "ok", None),
     event("poison", "3", "p-1", "replay", "ok", "4"),
 ]
 FINALS = Finals(
@@ -79,6 +80,7 @@ def test_a_run_that_was_right_has_no_violations() -> None:
         ({"jobs": {**FINALS.jobs, "1": JobEnd("1", "note", "dead", None)}}, "lost acknowledgement"),
         ({"jobs": {**FINALS.jobs, "2": JobEnd("2", "note_slowly", "completed", None)}}, "cancel"),
         ({"jobs": {**FINALS.jobs, "5": JobEnd("5", "swallow", "completed", "3")}}, "duplicate effect"),
+        ({"jobs": {**FINALS.jobs, "4": JobEnd("4", "swallow", "dead", "3")}}, "lost acknowledgement"),
         ({"stale": ["message 1"]}, "stale commit"),
         ({"unfinished": ["1 rows in holdfast_job"]}, "unfinished"),
     ],

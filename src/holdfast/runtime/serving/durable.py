@@ -236,7 +236,7 @@ class DurableIntake:
         held = self._held[line]
         try:
             await entry
-            while held:
+            while held and not line[0].lost:  # its sender sends them again, and there they come in order
                 call, handler = held.popleft()
                 await self._let_in_after(line[0], handler, call)
         finally:

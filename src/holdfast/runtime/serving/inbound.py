@@ -60,12 +60,13 @@ class Conversation:
     refused too, though it might come in by now, or it would come in first.
     """
 
-    __slots__ = ("answer", "peer", "refused", "waiting")
+    __slots__ = ("answer", "lost", "peer", "refused", "waiting")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.answer: Callable[[Outgoing], None] = peer.send
         self.waiting: dict[int, Cancellable] = {}
+        self.lost = False
         self.refused: set[tuple[str, str]] = set()
 
     def refuse(self, correlation: int, error: BaseException) -> None:
@@ -91,6 +92,7 @@ class Conversation:
 
     def lose(self) -> None:
         """The line is gone."""
+        self.lost = True
         waiting, self.waiting = self.waiting, {}
         for asked in waiting.values():
             asked.cancel()

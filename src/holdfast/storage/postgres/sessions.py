@@ -139,7 +139,10 @@ class Sessions:
             session.connection.terminate()
         if self.closed:
             raise PersistenceError("the store is closed")
-        connection = await self._connect()
+        try:
+            connection = await self._connect()
+        except PersistenceError as error:
+            raise _nothing_written(error) from error
         try:
             await connection.execute("BEGIN")
             row = await connection.fetchrow(self._slot_open, incarnation)

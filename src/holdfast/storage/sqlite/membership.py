@@ -83,8 +83,11 @@ class SqliteMembership(SqliteMembershipReader):
 
         def register(run: Run) -> int:
             ((runner_id,),) = run("runner_id_take")
-            if run("runners_reap", (runner_id,)):
+            reaped = run("runners_reap", (runner_id,))
+            if reaped:
                 run("messages_crashed", {"now": now})
+            for (earlier,) in reaped:
+                run("shards_leave", (earlier,))
             run("jobs_crashed", {"error": CRASHED})
             run("starts_clear")
             lease = (RunnerState.ACTIVE, RunnerState.ACTIVE, now, now + lease_ttl_us)

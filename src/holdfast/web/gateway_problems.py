@@ -85,7 +85,8 @@ def problem(error: Exception) -> Response:
     """The document for an error; one that is not ours says nothing of itself."""
     match error:
         case Refused():
-            return _document(error.status, error.status.phrase, error.detail, _words(error.status), "no", error.headers)
+            phrase = _phrase(error.status)
+            return _document(error.status, phrase, error.detail, _words(phrase), "no", error.headers)
         case Declared():
             return _declared(error.error)
         case HoldfastError():
@@ -147,6 +148,11 @@ def _title(kind: type[Exception]) -> str:
     return (kind.__doc__ or kind.__name__).split("\n")[0].partition(". ")[0].rstrip(".")
 
 
-def _words(status: HTTPStatus) -> str:
-    """`Request Entity Too Large` as a name."""
-    return "".join(word.title() for word in status.phrase.replace("-", " ").split())
+def _phrase(status: HTTPStatus) -> str:
+    """As RFC 9110 has it: which of its names the standard library knows depends on the version."""
+    return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else status.phrase
+
+
+def _words(phrase: str) -> str:
+    """`Content Too Large` as a name."""
+    return "".join(word.title() for word in phrase.replace("-", " ").split())

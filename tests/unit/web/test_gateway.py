@@ -91,7 +91,7 @@ async def test_an_entity_id_may_hold_any_character(served: Served) -> None:
         (b"{", "no JSON object"),
         (b"\xff", "no JSON object"),
         (b"[" * 5000, "no JSON object"),
-        (b'{"line": ' + b"[" * 4000 + b"]" * 4000 + b"}", "recursion"),
+        (b'{"line": ' + b"[" * 4000 + b"]" * 4000 + b"}", "line: "),
         (b'{"line": {"sku": 1}}', "line: Expected `str`, got `int`"),
         (b"{}", "needs 'line'"),
         (b'{"line": {"sku": "a"}, "lien": 1}', "no parameter 'lien'"),
@@ -152,9 +152,9 @@ async def test_a_large_body_is_refused_by_its_word_and_by_its_size(served: Serve
             yield large[start : start + 1000]
 
     told = await served.client.post("/v1/entities/Cart/c/note", content=large, headers=headers)
-    problem_of(told, 413, "RequestEntityTooLarge")
+    problem_of(told, 413, "ContentTooLarge")
     untold = await served.client.post("/v1/entities/Cart/c/note", content=pieces(), headers=headers)
-    problem_of(untold, 413, "RequestEntityTooLarge")
+    problem_of(untold, 413, "ContentTooLarge")
 
 
 async def test_a_slow_body_is_waited_for_only_so_long(served: Served) -> None:

@@ -110,7 +110,7 @@ def drained(cluster: Cluster, runner_id: int) -> Drained:
     row, left = cluster.runner(runner_id), cluster.owned[runner_id]
     if row is None or not cluster.valid(row):
         return Drained(left=left, gone=True, alone=False)
-    heard = row.state == RunnerState.DRAINING
+    heard = left > 0 and row.state == RunnerState.DRAINING
     return Drained(left=left, gone=False, alone=heard and not cluster.takers(row))
 
 

@@ -9,12 +9,15 @@ from holdfast.errors import ConfigurationError, StoreUnavailable
 from holdfast.ports.store import ClientStore
 from holdfast.runtime.app import App
 from holdfast.runtime.config import direct_store, store_is_pooled
+from holdfast.settings import EntitySettings, Settings
 from holdfast.storage import migrations
 from holdfast.storage.open import open_client_store
 from holdfast.storage.urls import masked
 
 from .database import schema_named, store_named
 
+ANSWER_S = 10.0
+"""Seconds for which an answer is waited for."""
 LIMIT_MAX = 10_000
 ID_MAX = 2**63 - 1
 
@@ -35,7 +38,7 @@ async def opened(store: str | None) -> AsyncGenerator[ClientStore, None]:
 async def operator(store: str | None) -> AsyncGenerator[App, None]:
     """An App without types, whose client asks the runners of the store. Raises as `opened`."""
     await _there(store)
-    app = App("operator")
+    app = App("operator", settings=Settings(entities=EntitySettings(call_timeout=ANSWER_S)))
     async with app.client(store=store_named(store)):
         yield app
 

@@ -1,4 +1,4 @@
-"""The page of guarantees names tests; they are there."""
+"""The pages of guarantees and of security name tests; they are there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
-CELL = re.compile(r"\]\((?P<file>\.\./tests/[^)]+)\)(?P<named>(?: `test_\w+`)?)")
+ROOT = Path(__file__).parents[2]
+CELL = re.compile(r"\]\((?P<file>(?:\.\./)?tests/[^)]+)\)(?P<named>(?: `test_\w+`)?)")
+CELLS = [
+    (page, *cell)
+    for page in (ROOT / "docs/guarantees.md", ROOT / "SECURITY.md")
+    for cell in CELL.findall(page.read_text())
+]
 
 
-@pytest.mark.parametrize("file,named", CELL.findall(PAGE.read_text()))
-def test_what_is_said_to_show_a_guarantee_exists(file: str, named: str) -> None:
+@pytest.mark.parametrize("page,file,named", CELLS)
+def test_what_is_said_to_show_a_guarantee_exists(page: Path, file: str, named: str) -> None:
     """A test that was renamed or lost would leave a promise without its proof."""
-    path = (PAGE.parent / file).resolve()
+    path = (page.parent / file).resolve()
     text = path.read_text()
     assert f"def {named.strip(' `')}(" in text if named else "def test_" in text

@@ -20,7 +20,7 @@ from .effort import TIMES
 HOSTILE = "\x1b]0;owned\x07\x1b[2Jx\r\n[bold]time=2026 level=info\u202e\x9b31m\x00"
 
 
-@settings(max_examples=200 * TIMES, deadline=None)
+@settings(max_examples=100 * TIMES, deadline=None)
 @given(st.text())
 def test_what_is_shown_can_be_seen(text: str) -> None:
     assert escaped(text).isprintable()
@@ -30,7 +30,7 @@ def test_what_is_shown_can_be_seen(text: str) -> None:
     assert len(label) <= VALUE_LENGTH_MAX + 3 and "\n" not in label and "\x1b" not in label
 
 
-@settings(max_examples=200 * TIMES, deadline=None)
+@settings(max_examples=100 * TIMES, deadline=None)
 @given(st.text(min_size=1), st.text(alphabet=st.characters(exclude_characters="@:/?#"), min_size=1))
 def test_no_password_is_left_in_a_masked_url(rest: str, user: str) -> None:
     """Whatever stands in it, up to the last `@`."""

@@ -166,7 +166,6 @@ class Pair:
                 network=network,
                 address=f"memory:{name}",
                 store=store,
-                clock=self.clock,
                 settings=self.settings,
                 software="test",
             )

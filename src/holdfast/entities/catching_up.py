@@ -6,6 +6,7 @@ That is so while the shard is being taken up, and where a mailbox was full: the 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import Protocol
 
 from holdfast.kit.tasks import TaskOwner
@@ -13,6 +14,7 @@ from holdfast.model.address import Address
 from holdfast.model.message import MessageRow
 
 from .inflight import Inflight
+from .insisting import until_answered
 from .manager import EntityManager
 from .surroundings import Surroundings
 from .turns import Activation
@@ -79,12 +81,14 @@ class CatchingUp:
 
     async def _look_for(self, message_ids: list[int]) -> None:
         for message_id in message_ids:
-            row = None if message_id in self._inflight else await self._reader.by_id(message_id)
-            if row is not None:
+            if message_id in self._inflight:
+                continue
+            row = await until_answered(partial(self._reader.by_id, message_id))
+            if row is not None and message_id not in self._inflight:
                 self._delivery.deliver_later(row)
 
     def refill_soon(self, activation: Activation) -> None:
         """The mailbox of an entity has run empty of which more is stored."""
         if activation.address not in self._refilling and self._manager.closed is None and not activation.leaving:
             self._refilling.add(activation.address)
-            self._tasks.start(self.refill(activation), name=f"refill {activation.address}")
+            self._tasks.start(until_answered(partial(self.refill, activation)), name=f"refill {activation.address}")

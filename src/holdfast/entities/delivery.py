@@ -11,8 +11,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 
-from holdfast.errors import HoldfastError, MalformedMessage, MessageError, PersistenceError
+from holdfast.errors import Conflict, HoldfastError, MalformedMessage, MessageError, PersistenceError
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import Consume, MessageRow
@@ -22,6 +23,7 @@ from .due import DueQueue
 from .durable import DurableRules, DurableTurn, outcome_of
 from .handler import Handler
 from .inflight import Inflight
+from .insisting import until_answered
 from .manager import EntityManager
 from .parting import STOPPED, Parting
 from .surroundings import Surroundings
@@ -157,12 +159,17 @@ class Delivery:
 
     async def _look_up(self, turn: DurableTurn, error: PersistenceError) -> None:
         """Whether the message is stored, which the store could not say when it was written."""
-        if await self._reader.by_id(turn.row.id) is None:
+        if await until_answered(lambda: self._reader.by_id(turn.row.id)) is None:
             self.refuse(turn, error)
-        elif await self._reader.done(turn.row.id) is not None:  # it has ended meanwhile, taking itself for not stored
-            await self._committer.written([Consume(turn.row.id)])
+        elif await until_answered(lambda: self._reader.done(turn.row.id)) is not None:
+            # It has ended meanwhile, taking itself for not stored.
+            await until_answered(lambda: self._take_away(turn.row.id))
         else:
             turn.stored_now()
+
+    async def _take_away(self, message_id: int) -> None:
+        with suppress(Conflict):  # an earlier try has done it
+            await self._committer.written([Consume(message_id)])
 
     def hold(self, turn: DurableTurn) -> None:
         activation = turn.activation
@@ -236,7 +243,7 @@ class Delivery:
 
     async def _deliver_timer(self, activation: Activation, handler: Handler, row: MessageRow) -> None:
         moment = self._shards.moment
-        turn = self.turn(activation, handler, row, stored=True, next_id=await self._ids.take())
+        turn = self.turn(activation, handler, row, stored=True, next_id=await until_answered(self._ids.take))
         if row.id not in self._inflight and self._shards.held_since(row.shard, moment):
             turn.activation = self._manager.activation_of_stored(row.address, row.shard)
             self._start_stored(turn)
@@ -327,7 +334,8 @@ class Delivery:
     async def _check_again(self, turn: DurableTurn, error: BaseException) -> None:
         """A stored message whose commit failed: that try has failed, unless the store says something else."""
         await asyncio.sleep(RETRY_UNWRITTEN_S)
-        done, stored = await self._reader.done(turn.row.id), await self._reader.by_id(turn.row.id)
+        done = await until_answered(lambda: self._reader.done(turn.row.id))
+        stored = await until_answered(lambda: self._reader.by_id(turn.row.id))
         turn.in_doubt = False
         if self._inflight.get(turn.row.id) is not turn:  # its end has been learnt otherwise, or it has left
             self._dismiss(turn)

@@ -15,6 +15,7 @@ from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import MessageRow
 
+from .insisting import until_answered
 from .shards import Shards
 from .surroundings import Surroundings
 
@@ -143,8 +144,7 @@ class DueQueue:
     async def _refill(self) -> None:
         """Reads on from the horizon."""
         try:
-            after, moment = min(self._horizon, self._clock.now_us()), self._shards.moment
-            rows = await self._reader.upcoming(due_after=after, limit=self._rows_max, shards=self._shards.held)
+            rows, moment = await until_answered(self._read_on)
         finally:
             self._refilling = False
         if moment == self._shards.moment:
@@ -152,6 +152,10 @@ class DueQueue:
         self._cut_at(self._reached(rows))
         self._take_in(rows, moment)
         self._arm()
+
+    async def _read_on(self) -> tuple[Sequence[MessageRow], int]:
+        after, moment = min(self._horizon, self._clock.now_us()), self._shards.moment
+        return await self._reader.upcoming(due_after=after, limit=self._rows_max, shards=self._shards.held), moment
 
     def _take_in(self, rows: Sequence[MessageRow], moment: int) -> None:
         for row in rows:

@@ -144,6 +144,9 @@ class DurableTurn(HandlerTurn):
 
     def starting(self) -> None:
         self.started_at = perf_counter()
+        self._count_try()
+
+    def _count_try(self) -> None:
         self.deliveries += 1
         if self.deliveries > 1:
             self.activation.hosted.redeliveries.inc()
@@ -275,7 +278,7 @@ class DurableTurn(HandlerTurn):
             self.ended = self.put_off = True
             self.ending, self.outcome = Ending.FAILURE, error
         else:
-            self.deliveries += 1
+            self._count_try()
             super().refuse(error)
 
     def fail(self, error: BaseException) -> None:

@@ -53,7 +53,6 @@ async def open_runner(
         network=network,
         address=address,
         store=store,
-        clock=clock,
         settings=settings,
         software=SOFTWARE,
         token=config.cluster_token,

@@ -17,6 +17,7 @@ from contextvars import Context
 from importlib.metadata import version
 from typing import Any
 
+from holdfast.cluster.clock import StoreClock
 from holdfast.cluster.lease import Lease
 from holdfast.cluster.ownership import Ownership
 from holdfast.cluster.routing import Routes
@@ -98,7 +99,7 @@ class Runner:
         self._context = context or Context()
         self._settings = settings
         self._metrics = metrics
-        self._clock = clock
+        self._clock = StoreClock(clock, alone=store.alone)
         self._rng = rng
         self.loop = asyncio.get_running_loop()
         self._watchdog = LoopWatchdog(self.loop, metrics)
@@ -271,9 +272,9 @@ class Runner:
             stalled_s=lambda: self._watchdog.stalled_s,
         )
         types = [declared.name for declared in self._entity_types.values()]
-        weight = 1.0 if self._peers is None else self._peers.weight
-        groups = sorted(self._groups)
+        weight, groups = 1.0 if self._peers is None else self._peers.weight, sorted(self._groups)
         await lease.start(address=self._address, version=VERSION, types=types, groups=groups, weight=weight)
+        self._clock.follow(lease)
         ownership = Ownership(
             membership=self._store.membership,
             lease=lease,
@@ -296,17 +297,18 @@ class Runner:
         """Whenever the incarnation was reaped: another one in its place."""
         while True:
             await self._ownership.ended()
-            await self._incarnation.stop()
-            await self._ownership.stop()
             failures = 0
             while True:
+                await self._incarnation.stop()  # also one whose beginning failed: it would hold shards and serve none
+                await self._ownership.stop()
+                if failures:
+                    await asyncio.sleep(REGISTER_AGAIN.delay_s(failures, self._rng))
                 try:
                     await self._register()
                     break
                 except PersistenceError as error:
                     failures += 1
                     logger.error("this runner was reaped and can't register anew, which is tried again: %s", error)
-                    await asyncio.sleep(REGISTER_AGAIN.delay_s(failures, self._rng))
             self._describe()
 
     def _lapsed(self) -> bool:
@@ -316,6 +318,7 @@ class Runner:
         incarnation = self._incarnation
         front.open(
             node=self,
+            clock=self._clock,
             entities=incarnation.entities,
             jobs=incarnation.jobs,
             types={declared.name: declared for declared in self._entity_types.values()},
@@ -393,6 +396,5 @@ class Runner:
 
     def _describe(self) -> None:
         kind = self._store.url.partition(":")[0]
-        info = self._metrics.runtime.info.labels(version=VERSION, python=platform.python_version(), store=kind)
-        info.set(1)
+        self._metrics.runtime.info.labels(version=VERSION, python=platform.python_version(), store=kind).set(1)
         logger.info("runner %s serves %s", self._incarnation.runner_id, self._store.url)

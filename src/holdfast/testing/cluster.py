@@ -43,6 +43,8 @@ from .time import VirtualTime, all_pass
 
 CLIENT = "client"
 """The test's own name in the network."""
+OPERATOR = "operator"
+"""Who tells runners to drain."""
 NETWORK_DELAY_S = (0.0002, 0.001)
 """Seconds that what is written is under way: shortest, longest."""
 
@@ -58,7 +60,7 @@ class LiveCluster:
         self._open = AsyncExitStack()
         self._members: dict[int, Member] = {}
         self._started = 0
-        self._operator = place.open_store(Cable())
+        self._operator = place.open_store(OPERATOR, Cable())
         self._link: Link
         self._client: Client
         self._walls: list[tuple[str, str]] = []
@@ -125,8 +127,12 @@ class LiveCluster:
         Raises NotSettled where nobody takes them.
         """
         member = self._member(runner)
-        await self._operator.membership.want(member.runner_id, RunnerState.DRAINING)
+        await self.wish(runner, RunnerState.DRAINING)
         await self._until(lambda: [f"runner {runner} gives its shards away"] if self._owned_by(member) else [])
+
+    async def wish(self, runner: int, state: RunnerState) -> None:
+        """What its operator wants it to be from now on: it obeys when it next renews its lease."""
+        await self._operator.membership.want(self._member(runner).runner_id, state)
 
     async def stop(self, runner: int) -> None:
         """As SIGTERM: it drains, leaves and ends."""
@@ -233,7 +239,7 @@ class LiveCluster:
 
     async def _open_client(self) -> Client:
         app, place = self._place.app, self._place
-        store = place.open_store(Cable())
+        store = place.open_store(CLIENT, Cable())
         client = Client(
             store=store,
             network=place.network.node(CLIENT),

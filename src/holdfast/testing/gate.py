@@ -2,7 +2,8 @@
 
 A store that several processes share is reached over a connection in production. Here each call passes a `Way`: `go`
 before the store does it, `back` after. Where `go` raises nothing was done; where `back` raises it was done, and the
-caller does not know.
+caller does not know. Only a journal's commits are never left in doubt, as its port promises: there `back` takes as long
+as it takes to find out.
 """
 
 from __future__ import annotations
@@ -36,15 +37,36 @@ class Way(Protocol):
         ...
 
     async def back(self, what: str) -> None:
-        """Raises PersistenceError with `executed="unknown"`: the answer was lost."""
+        """Raises PersistenceError (`executed="unknown"`): the answer was lost; of COMMIT at the process's end only."""
         ...
 
 
+COMMIT = "commit"
+
+
 class Cable:
-    """A way that is clear until it is cut."""
+    """A way that is clear while it is not cut."""
 
     def __init__(self) -> None:
-        self.cut = False
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._ended = False
+
+    @property
+    def cut(self) -> bool:
+        return self._ended or not self._whole.is_set()
+
+    @cut.setter
+    def cut(self, cut: bool) -> None:
+        if cut:
+            self._whole.clear()
+        else:
+            self._whole.set()
+
+    def end(self) -> None:
+        """Cut for good: whoever still waits for an answer gets none."""
+        self._ended = True
+        self._whole.set()
 
     @property
     def clear(self) -> bool:
@@ -56,6 +78,8 @@ class Cable:
             raise PersistenceError(f"{what}: the store can't be reached")
 
     async def back(self, what: str) -> None:
+        if what == COMMIT:
+            await self._whole.wait()
         if self.cut:
             await asyncio.sleep(UNREACHABLE_AFTER_S)
             raise PersistenceError(f"{what}: the answer is lost", executed="unknown")
@@ -93,7 +117,12 @@ class GatedStore:
         return cast("str | None", await self._calls.runner_address())
 
     async def inbox_changed(self) -> bool:
-        return self._way.clear and await self._store.inbox_changed()
+        """A word that does not arrive is not lost: it is there at the next call."""
+        try:
+            await self._way.go("inbox_changed")
+        except PersistenceError:
+            return False
+        return await self._store.inbox_changed()
 
     async def lease_line(self) -> LeaseLine:
         return cast(LeaseLine, _Gated(await self._store.lease_line(), self._way))
@@ -135,11 +164,11 @@ class _GatedJournal:
         return _GatedTransaction(await self._journal.begin(timeout_s=timeout_s), self._way)
 
     async def _pass(self, units: Sequence[Unit]) -> None:
-        await self._way.go("commit")
+        await self._way.go(COMMIT)
         under_way = self._journal.commit(units)
         if under_way is not None:
             await under_way
-        await self._way.back("commit")
+        await self._way.back(COMMIT)
 
 
 class _GatedTransaction:
@@ -152,6 +181,6 @@ class _GatedTransaction:
         self.rollback = opened.rollback
 
     async def commit(self, unit: Unit) -> None:
-        await self._way.go("commit")
+        await self._way.go(COMMIT)
         await self._opened.commit(unit)
-        await self._way.back("commit")
+        await self._way.back(COMMIT)

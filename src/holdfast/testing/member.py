@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from holdfast.entities.door import Link
@@ -19,12 +18,12 @@ from holdfast.storage.memory.store import MemoryStore
 from holdfast.storage.memory.tables import Tables
 from holdfast.transport.memory import MemoryNetwork
 
-from .gate import Cable, GatedStore, Way
+from .gate import Cable, GatedStore
 from .loop import LoopClock
 from .process import Process
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """What the runners of a cluster share: tables, network, and the time."""
 
@@ -34,11 +33,10 @@ class Place:
     clock: LoopClock
     """The store's."""
     faults: StorageFaults | None = None
-    way: Callable[[Cable], Way] = lambda cable: cable
-    """The way of a process to the store, around the cable that cuts it off."""
 
-    def open_store(self, cable: Cable) -> GatedStore:
-        return GatedStore(MemoryStore(clock=self.clock, tables=self.tables, faults=self.faults), self.way(cable))
+    def open_store(self, process: str, cable: Cable) -> GatedStore:
+        """The store as this process reaches it."""
+        return GatedStore(MemoryStore(clock=self.clock, tables=self.tables, faults=self.faults), cable)
 
 
 class Member:
@@ -93,19 +91,18 @@ class Member:
 
     async def die(self) -> None:
         """Nothing of it reaches anybody any more; what is left of it in this process is cleared away."""
-        self.cable.cut = True
+        self.cable.end()
         self._place.network.vanish(self.name)
         await self.stop()
 
     async def _open(self) -> None:
         place = self._place
         app, settings, network = place.app, place.app.settings, place.network.node(self.name)
-        store = place.open_store(self.cable)
+        store = place.open_store(self.name, self.cable)
         front = Front(
             network=network,
             address=f"memory:{self.name}",
             store=store,
-            clock=self.clock,
             settings=settings,
             software=SOFTWARE,
         )

@@ -219,8 +219,8 @@ class MemoryNetwork:
     ) -> None:
         self.settings = settings or TransportSettings()
         self._random = randomness or random.Random(0)
-        self._delay_s = delay_s
-        self._break_rate = break_rate
+        self.delay_range_s = delay_s
+        self.break_rate = break_rate
         self._listening: dict[str, tuple[str, Reception, contextvars.Context]] = {}
         self._transports: dict[MemoryTransport, None] = {}
         self._blocked: set[Route] = set()
@@ -284,11 +284,11 @@ class MemoryNetwork:
         return route in self._blocked
 
     def delay_s(self) -> float:
-        shortest, longest = self._delay_s
+        shortest, longest = self.delay_range_s
         return shortest if shortest == longest else self._random.uniform(shortest, longest)
 
     def breaks(self) -> bool:
-        return self._break_rate > 0 and self._random.random() < self._break_rate
+        return self.break_rate > 0 and self._random.random() < self.break_rate
 
     def _between(self, one: str, other: str) -> list[MemoryTransport]:
         routes = set(itertools.permutations((one, other)))

@@ -90,7 +90,6 @@ class Served:
             network=self.network.node("runner"),
             address=ADDRESS,
             store=self.store,
-            clock=SystemClock(),
             settings=app.settings,
             software="test",
         )

@@ -51,7 +51,6 @@ class Front:
         network: Network,
         address: str,
         store: RunnerStore,
-        clock: Clock,
         settings: Settings,
         software: str,
         token: str = "",
@@ -61,7 +60,6 @@ class Front:
         self._wanted = address
         self._token = token
         self._store = store
-        self._clock = clock
         self._software = software
         self._serving = Serving(settings.entities, waiting_max=WINDOWS * settings.transport.window)
         self._tasks = TaskOwner("holdfast-serving")
@@ -82,6 +80,7 @@ class Front:
         self,
         *,
         node: Node,
+        clock: Clock,
         entities: EntityEngine,
         jobs: JobEngine,
         types: Mapping[str, EntityType],
@@ -102,7 +101,7 @@ class Front:
             admission=entities.admission,
             live=entities.manager.live,
             shard_of=shard_of,
-            clock=self._clock,
+            clock=clock,
             runner_id=runner_id,
             inbox_taken=inbox_taken,
             tasks=self._tasks,
@@ -125,7 +124,7 @@ class Front:
             inbox=self._store.inbox,
             inbox_taken=inbox_taken,
             shard_of=shard_of,
-            clock=self._clock,
+            clock=clock,
             tasks=self._tasks,
         )
         streams = StreamServing(entities.door, here, self._tasks)

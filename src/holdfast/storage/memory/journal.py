@@ -19,18 +19,23 @@ N = TypeVar("N")
 def _nothing(units: Sequence[Unit]) -> None: ...
 
 
+def _nobody(incarnation: int | None, units: Sequence[Unit]) -> None: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class StorageFaults:
     """What a simulation does to a store.
 
     `before_commit` and `after_commit` see the units and may raise: before, nothing is written; after, all of it is
     (the answer that got lost: raise PersistenceError with `executed="unknown"`). `latency_s` makes `commit` wait on
-    the loop's clock before it writes, so that it returns an awaitable.
+    the loop's clock before it writes, so that it returns an awaitable. `committed` hears of all that was written, and
+    as which incarnation.
     """
 
     before_commit: Callable[[Sequence[Unit]], None] = _nothing
     after_commit: Callable[[Sequence[Unit]], None] = _nothing
     latency_s: Callable[[], float] | None = None
+    committed: Callable[[int | None, Sequence[Unit]], None] = _nobody
 
 
 class MemorySession:
@@ -74,6 +79,7 @@ class MemoryJournal:
                 except Conflict as conflict:
                     conflict.unit_index = index
                     raise
+        self._faults.committed(incarnation, units)
         self._faults.after_commit(units)
 
     async def begin(self, *, timeout_s: float) -> MemoryTransaction:

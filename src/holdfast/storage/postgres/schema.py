@@ -20,7 +20,11 @@ _MAKE_TABLE = """CREATE TABLE IF NOT EXISTS holdfast_migration (
     checksum text NOT NULL,
     applied_at bigint NOT NULL
 )"""
-_HAS_TABLE = "SELECT to_regclass('holdfast_migration') IS NOT NULL"
+# Read as rows: to_regclass() answers from the session's cache, which a wait for the lock does not bring up to date.
+_HAS_TABLE = """SELECT EXISTS (
+    SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relname = 'holdfast_migration' AND nspname = ANY (current_schemas(false))
+)"""
 _READ = "SELECT number, name, checksum, applied_at FROM holdfast_migration ORDER BY number"
 _NOTE = "INSERT INTO holdfast_migration (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)"
 

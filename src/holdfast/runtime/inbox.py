@@ -30,7 +30,7 @@ from holdfast.kit.service import Periodic
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
 from holdfast.model.ids import job_id
-from holdfast.model.inbox import AttemptEnd, Command, decode_entry
+from holdfast.model.inbox import AttemptEnd, Command, Entry, decode_entry
 from holdfast.model.job import JobRow
 from holdfast.model.message import InboxRow, MessageRow, Take
 from holdfast.ports.store import RunnerStore
@@ -136,42 +136,46 @@ class InboxTaking:
     async def _take(self, rows: list[InboxRow]) -> None:
         """Raises the first PersistenceError, after all rows have been tried.
 
-        Requests are obeyed when all rows are where they belong: what they are about may be among those.
+        Messages of one entity are taken one after the other, up to one that could not be written: what was left behind
+        it stays behind it. Requests are obeyed when all rows are where they belong: what they are about may be among
+        those.
         """
-        under_way: list[asyncio.Future[None]] = []
+        lines: dict[Address, list[tuple[int, MessageRow]]] = {}
+        under_way: list[Awaitable[None]] = []
         requests: list[tuple[int, Command]] = []
-        try:
-            for row in rows:
-                begun = await self._begin(row, requests)
-                if begun is not None:
-                    under_way.append(asyncio.ensure_future(begun))
-        finally:  # what was begun comes to its end, whatever became of the others
-            outcomes = await asyncio.gather(*under_way, return_exceptions=True)
-        for outcome in outcomes:
+        for row in rows:
+            match self._read_entry(row):
+                case None:
+                    continue
+                case MessageRow() as message:
+                    lines.setdefault(message.address, []).append((row.id, message))
+                case JobRow() as job:
+                    under_way.append(self._jobs.take(job, Take(row.id)))
+                case AttemptEnd() as end:
+                    under_way.append(self._jobs.take_end(end, Take(row.id), row.shard))
+                case Command() as request:
+                    requests.append((row.id, request))
+        under_way += [self._take_line(messages) for messages in lines.values()]
+        for outcome in await asyncio.gather(*under_way, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
         for row_id, request in requests:
             self._waiting.add(row_id)
             self._commands.start(self._obey(row_id, request), name=request.verb)
 
-    async def _begin(self, row: InboxRow, requests: list[tuple[int, Command]]) -> Awaitable[None] | None:
-        """Begins to take one row; None where it stays for now. A request is put aside."""
+    def _read_entry(self, row: InboxRow) -> Entry | None:
         try:
-            entry = decode_entry(row.kind, row.body)
+            return decode_entry(row.kind, row.body)
         except ValueError as error:
             self._unreadable.add(row.id)
             logger.error("inbox row %s can't be read by this version and stays there: %s", row.id, error)
             return None
-        match entry:
-            case MessageRow():
-                return await self._begin_message(row.id, entry)
-            case JobRow():
-                return self._jobs.take(entry, Take(row.id))
-            case Command():
-                requests.append((row.id, entry))
-                return None
-            case AttemptEnd():
-                return self._jobs.take_end(entry, Take(row.id), row.shard)
+
+    async def _take_line(self, messages: list[tuple[int, MessageRow]]) -> None:
+        for row_id, message in messages:
+            taking = await self._begin_message(row_id, message)
+            if taking is not None:
+                await taking
 
     async def _begin_message(self, row_id: int, message: MessageRow) -> Awaitable[None] | None:
         self._waiting.add(row_id)

@@ -1,0 +1,86 @@
+"""Taking the inbox, beside engines that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from holdfast.entities.engine import EntityEngine
+from holdfast.entities.shards import EVERYTHING
+from holdfast.errors import EntityNotAssignedToRunner, PersistenceError
+from holdfast.jobs.engine import JobEngine
+from holdfast.model.envelope import Call
+from holdfast.model.inbox import encode_entry
+from holdfast.model.message import InboxRow, MessageRow, Take
+from holdfast.ports.store import RunnerStore
+from holdfast.runtime.inbox import InboxTaking
+from holdfast.runtime.remote.rows import message_row
+
+SHARD = 3
+
+
+class Played:
+    """A store with an inbox, and engines that take from it as the test says."""
+
+    def __init__(self, *left: tuple[int, str]) -> None:
+        self.rows = {number: self._row(number, entity_id) for number, entity_id in left}
+        self.begun: list[int] = []
+        self.failing: set[int] = set()
+        self.meanwhile: Callable[[], None] = lambda: None
+        engines: Any = SimpleNamespace(inbound=self)
+        store: Any = SimpleNamespace(inbox_reader=self)
+        self.taking = InboxTaking(
+            store=cast(RunnerStore, store),
+            territory=EVERYTHING,
+            entities=cast(EntityEngine, engines),
+            jobs=cast(JobEngine, engines),
+        )
+        self.taking.adopt([SHARD])
+
+    def _row(self, number: int, entity_id: str) -> InboxRow:
+        call = Call(0, "Cart", entity_id, "note", b"", 0, message_id=number)
+        kind, body = encode_entry(message_row(call, SHARD, 0))
+        return InboxRow(number, SHARD, kind, body, 0)
+
+    async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
+        return list(self.rows.values())[:limit]
+
+    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None]:
+        await asyncio.sleep(0)
+        self.begun.append(row.id)
+        loop = asyncio.get_running_loop()
+        known: asyncio.Future[None] = loop.create_future()
+        loop.call_later(0.001, self._commit, row.id, known)
+        return known
+
+    def _commit(self, number: int, known: asyncio.Future[None]) -> None:
+        self.meanwhile()
+        if number in self.failing:
+            known.set_exception(PersistenceError("the server went away"))
+        else:
+            del self.rows[number]
+            known.set_result(None)
+
+
+async def test_what_was_left_behind_a_message_that_could_not_be_written_stays_behind_it() -> None:
+    """A later flush may well succeed, and would bring it in first."""
+    played = Played((1, "a"), (2, "a"), (3, "b"), (4, "a"))
+    played.failing = {2}
+    with pytest.raises(PersistenceError):
+        await played.taking.taken(10)
+    assert sorted(played.rows) == [2, 4], "another entity's message has nothing to do with it"
+    played.failing.clear()
+    await played.taking.taken(10)
+    assert [number for number in played.begun if number != 3] == [1, 2, 2, 4]
+
+
+async def test_a_shard_that_leaves_while_its_inbox_is_read_is_not_said_to_be_taken() -> None:
+    """What was left for it may still be there, for the next owner."""
+    played = Played((1, "a"))
+    played.meanwhile = lambda: played.taking._shards.clear()
+    with pytest.raises(EntityNotAssignedToRunner):
+        await played.taking.taken(10, [SHARD])

@@ -65,21 +65,25 @@ class Admission:
         Raises KeyConflict, MailboxFull, MalformedMessage, EntityNotAssignedToRunner, RunnerUnavailable; nothing was
         written then.
         """
-        if retry or row.key is not None or row.id in self._inflight:
-            known = await self._known(row, listener, retry=retry)
-            if known is not None:
-                return known
-        activation = self._manager.activation(row.address)
-        self._manager.refuse_overload(activation)
-        if self._catching_up.behind:
-            await self._catching_up.first(activation)
-            activation = self._manager.activation(row.address)
-        next_id = 0
-        if row.every_us:
-            next_id = await self._ids.take()
-            activation = self._manager.activation(row.address)
-        if (earlier := self._inflight.like(row)) is not None:  # it came in another way while this one was looked up
-            return self._attach(earlier, row, listener)
+        while True:
+            with self._inflight.looking() as passed:
+                if retry or row.key is not None or row.id in self._inflight:
+                    known = await self._known(row, listener, retry=retry)
+                    if known is not None:
+                        return known
+                activation = self._manager.activation(row.address)
+                self._manager.refuse_overload(activation)
+                if self._catching_up.behind:
+                    await self._catching_up.first(activation)
+                    activation = self._manager.activation(row.address)
+                next_id = 0
+                if row.every_us:
+                    next_id = await self._ids.take()
+                    activation = self._manager.activation(row.address)
+            if (earlier := self._inflight.like(row)) is not None:  # it came another way while this one was looked up
+                return self._attach(earlier, row, listener)
+            if not passed.like(row):
+                break
         turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
         self._let_in(turn, listener, one_way=one_way)
         return Admitted(False, turn, row.id)

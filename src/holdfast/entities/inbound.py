@@ -55,20 +55,23 @@ class Inbound:
         shard, moment = self._manager.shard_of(row.address), self._manager.shards.moment
         self._check_held(shard, moment)
         row = row._replace(shard=shard, generation=row.id, admitted_by=self._around.runner_id)
-        turn = self._inflight.get(row.id)
-        if turn is not None and not turn.stored:  # it came directly, and may yet be refused
-            turn.listeners.append(_Again(again))
-            return None
-        if turn is not None or await self._is_stored(row.id):
+        while True:
+            turn = self._inflight.get(row.id)
+            if turn is not None and not turn.stored:  # it came directly, and may yet be refused
+                turn.listeners.append(_Again(again))
+                return None
+            with self._inflight.looking() as passed:
+                if turn is not None or await self._is_stored(row.id):
+                    self._check_held(shard, moment)
+                    return self._write([taken], 0)
+                earlier = None if row.key is None else await self._holder_of_key(row, row.key)
+                if earlier is not None:
+                    self._check_held(shard, moment)
+                    return self._repeat(row, earlier, taken, again)
+                await self._catch_up(row)
             self._check_held(shard, moment)
-            return self._write([taken], 0)
-        earlier = None if row.key is None else await self._holder_of_key(row, row.key)
-        if earlier is not None:
-            self._check_held(shard, moment)
-            return self._repeat(row, earlier, taken, again)
-        await self._catch_up(row)
-        self._check_held(shard, moment)
-        return self._admit(row, taken)
+            if self._inflight.like(row) is None and not passed.like(row):
+                return self._admit(row, taken)
 
     def _check_held(self, shard: int, moment: int) -> None:
         if self._manager.closed is not None or not self._manager.shards.held_since(shard, moment):

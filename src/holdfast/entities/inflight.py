@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
 
 from holdfast.model.address import Address
 from holdfast.model.message import MessageRow
 
 from .durable import DurableTurn, Listener
+
+Key = tuple[Address, str, str | None]
+
+
+class Passed:
+    """The messages that have left since somebody began to look: what the store said of them meanwhile may be old."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: set[int | Key] = set()
+
+    def add(self, row: MessageRow) -> None:
+        self._names.add(row.id)
+        if row.key is not None:
+            self._names.add((row.address, row.method, row.key))
+
+    def like(self, row: MessageRow) -> bool:
+        """Whether one of the same id or key is among them."""
+        return row.id in self._names or (row.address, row.method, row.key) in self._names
 
 
 class Inflight:
@@ -19,6 +40,7 @@ class Inflight:
         self._by_name: dict[tuple[Address, str], DurableTurn] = {}
         self._awaiting: dict[int, tuple[int, list[Listener]]] = {}
         """By message: its shard, and who waits."""
+        self._looking: list[Passed] = []
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -49,8 +71,20 @@ class Inflight:
         if self._awaiting:
             turn.listeners += self._awaiting.pop(row.id, (0, ()))[1]
 
+    @contextmanager
+    def looking(self) -> Generator[Passed]:
+        """For who asks the store about a message: it may come in and end between the question and the answer."""
+        passed = Passed()
+        self._looking.append(passed)
+        try:
+            yield passed
+        finally:
+            self._looking = [other for other in self._looking if other is not passed]
+
     def remove(self, turn: DurableTurn) -> None:
         row = turn.row
+        for passed in self._looking:
+            passed.add(row)
         if self.by_id.get(row.id) is turn:
             del self.by_id[row.id]
         if row.key is not None and self._by_key.get((row.address, row.method, row.key)) is turn:

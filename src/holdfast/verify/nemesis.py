@@ -70,15 +70,16 @@ async def _finals(rig: Rig, seen: Sequence[Event], unfinished: Sequence[str]) ->
         if event.workload == "bank":
             keys["bank"].add(event.value[0][0])
     app = make_app(lease_ttl_s=rig.plan.lease_ttl_s)
+    silent = list(unfinished)
     async with app.client(store=rig.store):
         return Finals(
-            counters=await _read(app, CounterEntity, keys["counter"], lambda one: one.value()),
-            rolls=await _read(app, Roll, keys["roll"], lambda one: one.lines()),
-            books=await _read(app, Account, keys["bank"], _books),
+            counters=await _read(app, CounterEntity, keys["counter"], lambda one: one.value(), silent),
+            rolls=await _read(app, Roll, keys["roll"], lambda one: one.lines(), silent),
+            books=await _read(app, Account, keys["bank"], _books, silent),
             notes=await rig.audit.notes(),
             jobs=await rig.audit.job_ends(),
             stale=await rig.audit.stale(),
-            unfinished=unfinished,
+            unfinished=silent,
         )
 
 
@@ -86,17 +87,21 @@ def _books(account: Account) -> Awaitable[Books]:
     return account.books()
 
 
-async def _read(app: App, entity: type[E], keys: Iterable[str], ask: Callable[[E], Awaitable[V]]) -> dict[str, V]:
-    slots = asyncio.Semaphore(READ_AT_ONCE)
+async def _read(
+    app: App, entity: type[E], keys: Iterable[str], ask: Callable[[E], Awaitable[V]], silent: list[str]
+) -> dict[str, V]:
+    """By key; `silent` is told who does not answer, though nothing is broken any more."""
+    slots, found = asyncio.Semaphore(READ_AT_ONCE), dict[str, V]()
 
-    async def one(key: str) -> tuple[str, V]:
+    async def one(key: str) -> None:
         async with slots:
-            return key, await ask(app.ref(entity, key))
+            try:
+                found[key] = await ask(app.ref(entity, key))
+            except HoldfastError as error:
+                silent.append(f"{key} does not answer: {error!r}")
 
-    try:
-        return dict(await asyncio.gather(*(one(key) for key in keys)))
-    except HoldfastError as error:
-        raise RuntimeError(f"the entities don't answer, though nothing is broken any more: {error!r}") from error
+    await asyncio.gather(*(one(key) for key in keys))
+    return found
 
 
 def _report(rig: Rig, found: Storm, seen: Sequence[Event], finals: Finals) -> Report:

@@ -206,6 +206,35 @@ async def test_a_retried_id_is_handled_once_and_answered_again(peer: Peer) -> No
     assert await payload_of(peer, first) == await payload_of(peer, again) == b"\x01"
 
 
+async def test_a_message_that_ends_while_its_retry_is_looked_up_is_not_handled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two lines of one sender: what the store said to the retry is old when the first try has come in and ended."""
+    served = Served()
+    asked, gate, reader = asyncio.Event(), asyncio.Event(), type(served.store.messages)
+    by_id = reader.by_id
+
+    async def slowly(self: Any, message_id: int) -> Any:
+        found = await by_id(self, message_id)
+        asked.set()
+        await gate.wait()
+        return found
+
+    monkeypatch.setattr(reader, "by_id", slowly)
+    facts: dict[str, Any] = {"method": "add_durably", "entity_id": "raced", "message_id": 2**41}
+    async with served.runs():
+        old, new = await served.peer(), await served.peer()
+        retried = asyncio.ensure_future(payload_of(new, call(**facts, flags=RETRY)))
+        await asyncio.wait_for(asked.wait(), 20)
+        assert await payload_of(old, call(**facts)) == b"\x01"
+        gate.set()
+        assert await retried == b"\x01"
+        assert await payload_of(old, call(entity_id="raced")) == b"\x02"
+        for peer in (old, new):
+            peer.close()
+            await peer.closed()
+
+
 async def test_what_was_sent_behind_a_refused_message_is_refused_too(peer: Peer) -> None:
     """It could come in by now, because the runner has become the owner meanwhile, and would be first then."""
 

@@ -1,0 +1,32 @@
+"""A slice of `holdfast verify nemesis`: real processes, a PostgreSQL of its own, a fault every second.
+
+`HOLDFAST_SEED` repeats the faults. What is late is not judged here, on a machine that may be slow; what is wrong is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from holdfast.verify.nemesis import run
+from holdfast.verify.rig import Plan
+
+SEED = int(os.environ.get("HOLDFAST_SEED", str(random.randrange(2**32))))
+SECONDS = float(os.environ.get("HOLDFAST_NEMESIS_SECONDS", "15"))
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.several
+async def test_whatever_breaks_nothing_is_lost_doubled_stale_or_out_of_order(tmp_path: Path) -> None:
+    """Kinds of faults are drawn one after the other, up to three at a time."""
+    picture = tmp_path / "timeline.svg"
+    plan = Plan(seed=SEED, seconds=SECONDS, lease_ttl_s=2.0, between_s=1.0)
+    report = await run(plan, timeline=picture)
+    assert not report.violations, report.text()
+    assert len(report.faults) > 3, report.text()
+    assert sum(report.acknowledged.values()) > 100, report.text()
+    assert "<svg" in picture.read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ nothing here depends on the process (`PYTHONHASHSEED`), the platform or the Pyth
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
 
@@ -15,11 +16,12 @@ PAYLOAD_HASH_BYTES = 16
 def shard_of(entity_type: str, entity_id: str, shards: int) -> int:
     """The shard number, from 0 to `shards - 1`, of the entity with this address."""
     assert shards > 0, "a shard group has at least one shard"
-    return crc32(b"%b\x00%b" % (entity_type.encode(), entity_id.encode())) % shards
+    return crc32(entity_id.encode(), _begun(entity_type)) % shards
 
 
-def begun_hash(entity_type: str) -> int:
-    """What `crc32(id, _)` is to begin with, so that modulo the shards it is `shard_of` of all ids of this type."""
+@lru_cache(maxsize=256)
+def _begun(entity_type: str) -> int:
+    """The hash of `type NUL id` after the type: the same for every call, so it is kept."""
     return crc32(b"%b\x00" % entity_type.encode())
 
 

@@ -1,7 +1,7 @@
 """The line under a connection: the handshake, whole envelopes in and out, signs of life, one end.
 
-Whatever is put on the line during one pass of the event loop leaves as one frame when the pass is over. What arrives
-is handed on in the batches it arrived in.
+Whatever is put on the line during one pass of the event loop leaves in a few frames: a full burst at once, so that the
+peer works on it meanwhile, the rest when the pass is over. What arrives is handed on in the batches it arrived in.
 
 What a slow reader leaves unread is bounded: past `unsent_bytes_max` the line is `choked`, so that no new calls are
 taken from it or made to it; past `unsent_bytes_limit`, and choked for longer than a heartbeat, it is ended: a burst of
@@ -18,17 +18,23 @@ import asyncio
 import enum
 import logging
 import math
+import os
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from holdfast.errors import HoldfastError, MalformedMessage, RunnerUnavailable
 from holdfast.ports.transport import Identity
 from holdfast.settings import TransportSettings
 
-from .frames import FRAME_ENVELOPES_MAX, Envelope, FrameDecoder, Ping, Unsendable, encode
+from .frames import Envelope, FrameDecoder, Ping, Unsendable, encode
 from .hello import Hello, Refusal, Welcome, answer, greeting, objection
 
 log = logging.getLogger(__name__)
+
+BURST_ENVELOPES: Final = 16
+"""Envelopes that are not held back until the pass is over. Two sides that wait for each other's whole pass take turns,
+and each idles while the other works; smaller bursts cost more calls of the system than the overlap gains."""
+NO_SOCKET: Final = -1
 
 Gate = Callable[[], Refusal | None]
 """Asked by the listening side before it welcomes a peer: a reason to turn everybody away, or None."""
@@ -90,6 +96,7 @@ class Line(asyncio.Protocol):
         self._silenced = silenced
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
+        self._socket = NO_SOCKET
         self._out: list[Envelope] = []
         self._heard_at = loop.time()
         self._round_at = self._heard_at
@@ -108,14 +115,14 @@ class Line(asyncio.Protocol):
         return self._loop.time() - self._heard_at
 
     def put(self, envelope: Envelope) -> None:
-        """Sends the envelope at the end of this pass; drops it where the line is not open."""
+        """Sends the envelope in this pass; drops it where the line is not open."""
         if self.phase is not Phase.OPEN:
             return
         out = self._out
         out.append(envelope)
         if len(out) == 1:
             self._loop.call_soon(self.flush)
-        elif len(out) >= FRAME_ENVELOPES_MAX:
+        elif len(out) >= BURST_ENVELOPES:
             self.flush()
 
     def flush(self) -> None:
@@ -161,6 +168,7 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from asyncio's
+        self._socket = _socket_of(transport)
         unsent = self._settings.unsent_bytes_max
         transport.set_write_buffer_limits(high=unsent, low=unsent // 2)
         self._set_timer(self._settings.handshake_timeout, self._greeting_took_too_long)
@@ -249,14 +257,27 @@ class Line(asyncio.Protocol):
             self.break_off(str(self._decoder.broken))
 
     def _write(self, envelopes: list[Envelope]) -> None:
-        assert self._transport is not None
         data, unsendable = encode(envelopes)
         if data:
-            self._transport.write(data)
+            self._send(data)
         for refused in unsendable:
             self._user.on_unsendable(refused)
         if self.choked:
             self._check_unread()
+
+    def _send(self, data: bytes) -> None:
+        """Hands the bytes to the kernel now, where none are ahead of them: uvloop alone does it after the pass."""
+        transport = self._transport
+        assert transport is not None
+        if self._socket != NO_SOCKET and not transport.get_write_buffer_size() and not transport.is_closing():
+            try:
+                sent = os.write(self._socket, data)
+            except OSError:
+                sent = 0  # full, or broken, which the transport finds out by itself
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
 
     def _check_unread(self) -> None:
         assert self._transport is not None
@@ -300,6 +321,14 @@ class Line(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _socket_of(transport: asyncio.Transport) -> int:
+    """The descriptor that plain bytes may be written to past the transport; NO_SOCKET where it encrypts them."""
+    connected = transport.get_extra_info("socket")
+    if connected is None or transport.get_extra_info("sslcontext") is not None:
+        return NO_SOCKET
+    return int(connected.fileno())
 
 
 def _plain(said: str) -> str:

@@ -24,6 +24,7 @@ from holdfast.ports.transport import Listener, Network, Peer
 from holdfast.settings import TransportSettings
 from holdfast.testing.loop import run
 from holdfast.transport import MemoryNetwork
+from holdfast.transport.line import BURST_ENVELOPES
 from tests.unit.transport.inbound import IDENTITY, Answering, call
 
 ADDRESS = "memory:runner"
@@ -73,12 +74,13 @@ def test_every_answer_finds_its_call() -> None:
     run(main())
 
 
-def test_calls_of_one_pass_leave_as_one_batch_and_are_handed_over_as_one() -> None:
+def test_a_full_burst_leaves_at_once_and_the_rest_of_a_pass_together() -> None:
     async def main() -> None:
         async with pair() as side:
             first = side.peer.call(call())  # a lone call does not wait for the others
-            await asyncio.gather(first, *(side.peer.call(call()) for _ in range(50)))
-            assert side.answering.batches == [1, 50]
+            burst = [side.peer.call(call()) for _ in range(2 * BURST_ENVELOPES + 3)]
+            await asyncio.gather(first, *burst)
+            assert side.answering.batches == [1, BURST_ENVELOPES, BURST_ENVELOPES, 3]
 
     run(main())
 

@@ -20,7 +20,7 @@ import pytest
 import uvloop
 
 from holdfast.errors import ConfigurationError, MailboxFull, RpcClientError, RunnerUnavailable
-from holdfast.model.envelope import Result
+from holdfast.model.envelope import Call, Result
 from holdfast.ports.transport import Network
 from holdfast.settings import TransportSettings
 from holdfast.transport import SocketNetwork
@@ -134,6 +134,27 @@ def test_the_same_on_uvloop(network: str, path: str, answering: Answering) -> No
         assert len(answering.lost) == 2
 
     uvloop.run(main())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_what_the_kernel_does_not_take_at_once_keeps_its_place(
+    run: Callable[[Coroutine[None, None, None]], None], path: str, answering: Answering
+) -> None:
+    """Bytes that go to the socket directly never overtake those that the event loop still holds."""
+
+    async def main() -> None:
+        network = SocketNetwork(TransportSettings(unsent_bytes_max=64 * 1024 * 1024))
+        listening = await network.listen(f"unix:{path}", identity=IDENTITY, inbound=answering)
+        peer = await network.connect(listening.address, identity=IDENTITY, inbound=Answering())
+        payloads = [number.to_bytes(2, "big") * 50_000 for number in range(100)]
+        async with asyncio.timeout(PATIENCE_S):
+            replies = await asyncio.gather(*(peer.call(call(payload=payload)) for payload in payloads))
+        assert [asked.payload for asked in answering.asked if isinstance(asked, Call)] == payloads
+        assert [reply.payload for reply in replies if isinstance(reply, Result)] == payloads
+        await leave(peer)
+        await listening.close()
+
+    run(main())
 
 
 async def test_a_large_payload_passes(listener: SocketListener) -> None:

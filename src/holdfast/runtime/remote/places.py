@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from zlib import crc32
 
-from holdfast.kit.hashing import begun_hash
 from holdfast.model.cluster import GroupRow
 from holdfast.model.placement import DEFAULT_GROUP, Placement
 from holdfast.ports.reads import JobReader, MessageReader
@@ -26,7 +24,6 @@ class Places:
         self._store = store
         self._types = groups or {}
         self._known = False
-        self._hashing: dict[str, tuple[int, int, int]] = {}
         self._placement = Placement.of(_guessed({DEFAULT_GROUP, *self._types.values()}, shards), self._types)
 
     async def known(self) -> None:
@@ -35,16 +32,9 @@ class Places:
             rows = await self._store.membership.groups()
             if {DEFAULT_GROUP, *self._types.values()} <= {row.name for row in rows}:
                 self._placement, self._known = Placement.of(rows, self._types), True
-                self._hashing.clear()
 
     def of_entity(self, entity_type: str, entity_id: str) -> int:
-        """As `Placement.of_entity`; once for each call, so the type's part of the work is done before."""
-        hashing = self._hashing.get(entity_type)
-        if hashing is None:
-            shards = self._placement.range_of(entity_type).numbers
-            hashing = self._hashing[entity_type] = (begun_hash(entity_type), shards.start, len(shards))
-        begun, first, count = hashing
-        return first + crc32(entity_id.encode(), begun) % count
+        return self._placement.of_entity(entity_type, entity_id)
 
     def of_job(self, job_id: int, job_type: str, key: str | None, group: str | None) -> int:
         return self._placement.of_job(job_id, job_type, key, group)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from reference import measured_aside
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -31,10 +33,11 @@ class Figure:
 
 @dataclass(slots=True)
 class Report:
-    """The answer to one question."""
+    """The answer to one question. `reference_per_s`: the bare mailbox before the first figure and after the last."""
 
     question: str
     figures: list[Figure] = field(default_factory=list)
+    reference_per_s: list[float] = field(default_factory=lambda: [measured_aside()])
 
     def add(
         self,
@@ -49,12 +52,16 @@ class Report:
         self.figures.append(Figure(name, unit, tuple(runs), must, aim, note))
 
     def show(self, *, as_json: bool) -> None:
+        self.reference_per_s.append(measured_aside())
         if as_json:
             figures = [{**asdict(figure), "median": figure.median} for figure in self.figures]
-            print(json.dumps({"question": self.question, "machine": machine(), "figures": figures}, indent=2))
+            answer = {"question": self.question, "machine": machine(), "bare_mailbox_per_s": self.reference_per_s}
+            print(json.dumps({**answer, "figures": figures}, indent=2))
             return
         print(self.question)
         print("machine:", ", ".join(f"{name} {value}" for name, value in machine().items()))
+        before, after = self.reference_per_s
+        print(f"a bare asyncio mailbox on this machine: {before:,.0f}/s before, {after:,.0f}/s after (per CPU second)")
         for figure in self.figures:
             low, high = min(figure.runs), max(figure.runs)
             held = "" if figure.must is None else f"   must {figure.must:,g}, aim {figure.aim:,g}"

@@ -13,9 +13,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import uvloop
+from reference import bare_mailbox
 from report import Report, arguments
 
 from holdfast import App, Entity, message
@@ -46,7 +46,7 @@ async def main() -> None:
             calls = [app.ref(Counter, f"c{number}").add for number in range(ENTITIES)]
             bare, full, latency = [], [], []
             for run in range(options.runs + 1):
-                measured = await bare_mailbox(), await throughput(calls), await p50_alone_us(calls)
+                measured = await bare_mailbox(CALLS), await throughput(calls), await p50_alone_us(calls)
                 if run:
                     for figures, value in zip((bare, full, latency), measured, strict=True):
                         figures.append(value)
@@ -81,32 +81,6 @@ async def p50_alone_us(calls: list[Callable[[int], Awaitable[int]]]) -> float:
         await calls[turn % ENTITIES](1)
         taken.append(time.perf_counter() - began)
     return statistics.median(taken) * 1e6
-
-
-async def bare_mailbox() -> float:
-    queues: list[asyncio.Queue[tuple[asyncio.Future[int], int]]] = [asyncio.Queue() for _ in range(100)]
-
-    async def entity(queue: asyncio.Queue[Any]) -> None:
-        value = 0
-        while True:
-            reply, by = await queue.get()
-            value += by
-            reply.set_result(value)
-
-    loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(entity(queue)) for queue in queues]
-    turns = iter(range(CALLS))
-
-    async def caller() -> None:
-        for turn in turns:
-            reply: asyncio.Future[int] = loop.create_future()
-            queues[turn * 7919 % 100].put_nowait((reply, 1))
-            await reply
-
-    figure = await per_cpu_second(caller)
-    for task in tasks:
-        task.cancel()
-    return figure
 
 
 if __name__ == "__main__":

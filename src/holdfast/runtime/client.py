@@ -73,7 +73,7 @@ class Client:
         self._elsewhere = Elsewhere(
             store=store,
             links=self._links,
-            ids=IdPool(self._allocate),
+            ids=IdPool(self._allocate, monotonic=clock.monotonic),
             places=places,
             entity_types=entity_types,
             wheel=self._wheel,

@@ -104,7 +104,7 @@ class Runner:
         self.loop = asyncio.get_running_loop()
         self._watchdog = LoopWatchdog(self.loop, metrics)
         self._wheel = DeadlineWheel(self.loop)
-        self._ids = IdPool(store.ids.allocate)
+        self._ids = IdPool(store.ids.allocate, monotonic=clock.monotonic)
         self._routes = Routes(reader=store.membership, clock=clock)
         self._elsewhere = None if peers is None else self._way_to(peers)
         self._pruning = Periodic("holdfast-pruning", self._prune, every_s=settings.retention.prune_every)

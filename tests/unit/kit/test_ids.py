@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.kit.ids import IdPool
+import pytest
+
+from holdfast.kit.ids import BLOCK_AGE_MAX_S, IdPool
 
 
 class Counter:
     def __init__(self) -> None:
         self.next = 1
+        self.away = False
 
     async def allocate(self, count: int) -> int:
+        if self.away:
+            raise ConnectionError
         first, self.next = self.next, self.next + count
         await asyncio.sleep(0)
         return first
@@ -31,3 +36,26 @@ async def test_after_a_renewal_ids_are_above_all_that_others_have_taken() -> Non
     assert ours.take_now() < last
     await ours.renew()
     assert ours.take_now() > last
+
+
+async def test_who_takes_ids_slowly_gives_an_old_block_up() -> None:
+    """Else its young rows would have lower ids than everybody's old ones."""
+    counter, now = Counter(), 0.0
+    slow, busy = IdPool(counter.allocate, block=100, monotonic=lambda: now), IdPool(counter.allocate, block=100)
+    first = await slow.take()
+    last = max([await busy.take() for _ in range(10)])
+    now = BLOCK_AGE_MAX_S - 1
+    assert slow.take_now() == first + 1
+    now += 1
+    assert slow.take_now() == 0
+    assert await slow.take() > last
+
+
+async def test_an_old_block_is_used_on_where_there_is_no_newer_one() -> None:
+    counter, now = Counter(), 0.0
+    pool = IdPool(counter.allocate, block=2, monotonic=lambda: now)
+    first = await pool.take()
+    counter.away, now = True, BLOCK_AGE_MAX_S
+    assert await pool.take() == first + 1
+    with pytest.raises(ConnectionError):
+        await pool.take()

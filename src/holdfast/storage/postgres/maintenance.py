@@ -1,8 +1,9 @@
 """Retention: what finished long ago goes, in slices so small that nobody waits for them.
 
-Ids ascend with time of creation, and nothing finishes before it was created. So a scan by id may stop at the first
-row that was created inside the retention time, and no index on the time of finishing has to be paid for by every
-commit. Several runners may prune at once: what counts is what a deletion returned.
+Ids ascend with time of creation, to within the hour for which a block of them is used (`kit.ids`), and nothing finishes
+before it was created. So a scan by id may stop at the first row that was created inside the retention time, and no
+index on the time of finishing has to be paid for by every commit. Several runners may prune at once: what counts is
+what a deletion returned.
 """
 
 from __future__ import annotations

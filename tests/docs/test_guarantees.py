@@ -1,4 +1,4 @@
-"""The pages of guarantees and of security name tests; they are there."""
+"""The pages of guarantees, of rules and of security name tests; they are there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 CELL = re.compile(r"\]\((?P<file>(?:\.\./)?tests/[^)]+)\)(?P<named>(?: `test_\w+`)?)")
 CELLS = [
     (page, *cell)
-    for page in (ROOT / "docs/guarantees.md", ROOT / "SECURITY.md")
+    for page in (ROOT / "docs/guarantees.md", ROOT / "docs/rules.md", ROOT / "SECURITY.md")
     for cell in CELL.findall(page.read_text())
 ]
 

@@ -1,4 +1,7 @@
-"""The application that the crash test kills: `python program.py STORE` runs it until it is killed.
+"""The application that the crash test kills, and a nursery of it: `python program.py`, which has all imports done.
+
+For each line "STORE [MISTAKE...]" a fork of the nursery is a runner, says `serving` with its process id, and serves
+until it is killed; then the nursery says `gone`.
 
 Every operation has an id of its own and appends it to a list, so that one that was lost or repeated shows: entities
 keep the list in their state, jobs in a table of the user's that commits with the job.
@@ -7,6 +10,7 @@ keep the list in their state, jobs in a table of the user's that commits with th
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +22,7 @@ from holdfast.model.message import MessageRow
 from holdfast.model.unit import Unit
 from holdfast.runtime.commits import MeteredJournal
 from holdfast.settings import EntitySettings, JobSettings, Settings
+from holdfast.verify.parent import end_with_parent
 
 PATIENT = Settings(entities=EntitySettings(crashes_max=10_000), jobs=JobSettings(crashes_max=10_000))
 """Here it is the test that kills: no message and no job is to blame, however often it was running."""
@@ -87,7 +92,7 @@ class Mirror(Entity[Operations]):
 
 async def serve(store: str) -> None:
     async with app.runner(store=store):
-        print("serving", flush=True)
+        print("serving", os.getpid(), flush=True)
         await asyncio.Event().wait()
 
 
@@ -113,7 +118,20 @@ def forget_what_was_done() -> None:
 
 BROKEN = {"ack-before-commit": acknowledge_before_commit, "no-idempotency": forget_what_was_done}
 
+
+def nursery() -> None:
+    for line in sys.stdin:
+        store, *mistakes = line.split()
+        child = os.fork()
+        if child == 0:
+            end_with_parent()
+            for mistake in mistakes:
+                BROKEN[mistake]()
+            asyncio.run(serve(store))
+        os.waitpid(child, 0)
+        print("gone", flush=True)
+
+
 if __name__ == "__main__":
-    for broken in sys.argv[2:]:
-        BROKEN[broken]()
-    asyncio.run(serve(sys.argv[1]))
+    end_with_parent()
+    nursery()

@@ -10,6 +10,7 @@ import asyncio
 import collections
 import os
 import random
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -27,30 +28,43 @@ ACKNOWLEDGED_BETWEEN_KILLS = 10
 MOMENT_S_MAX = 0.03
 CONTROL_KILLS = 8
 CONTROL_ATTEMPTS = 3
+CONTROL_PATIENCE_S = 10.0
+"""A broken runner may leave what never ends: how long that is waited for. What ends, ends within a second."""
 PATIENCE_S = 30.0
 PROGRAM = Path(__file__).with_name("program.py")
 
 
 class Killed:
-    """A runner process that is killed and comes back."""
+    """A runner process that is killed and comes back, without its imports being done anew."""
 
     def __init__(self, store: str, *broken: str) -> None:
-        self._store = store
-        self._broken = broken
-        self._process: asyncio.subprocess.Process | None = None
+        self._line = " ".join((store, *broken)).encode() + b"\n"
+        self._nursery: asyncio.subprocess.Process | None = None
+        self._pid = 0
+
+    async def open(self) -> None:
+        pipe = asyncio.subprocess.PIPE
+        self._nursery = await asyncio.create_subprocess_exec(sys.executable, str(PROGRAM), stdin=pipe, stdout=pipe)
+
+    async def close(self) -> None:
+        assert self._nursery is not None
+        self._nursery.kill()  # and with it whatever it has borne
+        await asyncio.wait_for(self._nursery.wait(), PATIENCE_S)
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), self._store, *self._broken, stdout=asyncio.subprocess.PIPE
-        )
-        assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE_S)
-        assert line == b"serving\n", f"the runner did not start: {line!r}"
+        assert self._nursery is not None and self._nursery.stdin is not None
+        self._nursery.stdin.write(self._line)
+        word, _, pid = (await self._said()).partition(" ")
+        assert word == "serving", f"the runner did not start: {word!r}"
+        self._pid = int(pid)
 
     async def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        await asyncio.wait_for(self._process.wait(), PATIENCE_S)
+        os.kill(self._pid, signal.SIGKILL)
+        assert await self._said() == "gone"
+
+    async def _said(self) -> str:
+        assert self._nursery is not None and self._nursery.stdout is not None
+        return (await asyncio.wait_for(self._nursery.stdout.readline(), PATIENCE_S)).decode().rstrip()
 
 
 class Ledger:
@@ -110,12 +124,13 @@ async def test_the_crash_test_catches_a_broken_runner(tmp_path: Path, broken: st
     """The positive control: what a runner does wrong on purpose is found."""
     with pytest.raises(AssertionError, match=r"lost|repeated|disagree|still to be done"):
         for attempt in range(CONTROL_ATTEMPTS):
-            await kill_and_check(f"sqlite:///{tmp_path}/control-{attempt}.db", broken, kills=CONTROL_KILLS)
+            store = f"sqlite:///{tmp_path}/control-{attempt}.db"
+            await kill_and_check(store, broken, kills=CONTROL_KILLS, patience_s=CONTROL_PATIENCE_S)
 
 
-async def kill_and_check(store: str, *broken: str, kills: int) -> None:
+async def kill_and_check(store: str, *broken: str, kills: int, patience_s: float = PATIENCE_S) -> None:
     rng, ledger, runner = random.Random(SEED), Ledger(), Killed(store, *broken)
-    await runner.start()
+    await runner.open()
 
     async def submit(operation: str) -> None:
         job = await note.opts(key=operation).submit(operation)
@@ -129,31 +144,41 @@ async def kill_and_check(store: str, *broken: str, kills: int) -> None:
         "volatile": lambda operation: journal_of(operation).append_volatile(operation),
         "job": submit,
     }
-    async with app.client(store=store):
-        senders = [
-            asyncio.create_task(send_for_ever(kind, ledger, send, str(number)))
-            for kind, send in kinds.items()
-            for number in range(SENDERS_OF_EACH_KIND)
-        ]
-        try:
-            for _ in range(kills):
-                await ledger.more(ACKNOWLEDGED_BETWEEN_KILLS)
-                await asyncio.sleep(rng.uniform(0, MOMENT_S_MAX))  # the fault's moment, not a wait for something
-                await runner.kill()
-                await runner.start()
+    try:
+        await runner.start()
+        async with app.client(store=store):
+            await send_through_kills(runner, ledger, kinds, rng, kills)
+        await runner.kill()
+    finally:
+        await runner.close()
+    await check(ledger, store, patience_s)
+
+
+async def send_through_kills(
+    runner: Killed, ledger: Ledger, kinds: dict[str, Callable[[str], Awaitable[object]]], rng: random.Random, kills: int
+) -> None:
+    senders = [
+        asyncio.create_task(send_for_ever(kind, ledger, send, str(number)))
+        for kind, send in kinds.items()
+        for number in range(SENDERS_OF_EACH_KIND)
+    ]
+    try:
+        for _ in range(kills):
             await ledger.more(ACKNOWLEDGED_BETWEEN_KILLS)
-        finally:
-            for sender in senders:
-                sender.cancel()
-            await asyncio.gather(*senders, return_exceptions=True)
+            await asyncio.sleep(rng.uniform(0, MOMENT_S_MAX))  # the fault's moment, not a wait for something
             await runner.kill()
-    await check(ledger, store)
+            await runner.start()
+        await ledger.more(ACKNOWLEDGED_BETWEEN_KILLS)
+    finally:
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
 
 
-async def everything_ended(url: str) -> None:
+async def everything_ended(url: str, patience_s: float) -> None:
     """Returns once nothing that the store accepted is still to be done. Each look takes its time, in a thread."""
     store = await open_client_store(url)
-    give_up_at = asyncio.get_running_loop().time() + PATIENCE_S
+    give_up_at = asyncio.get_running_loop().time() + patience_s
     try:
         while True:
             ledger = await store.ledger.ledger()
@@ -165,10 +190,10 @@ async def everything_ended(url: str) -> None:
         await store.close()
 
 
-async def check(ledger: Ledger, store: str) -> None:
+async def check(ledger: Ledger, store: str, patience_s: float) -> None:
     """Takes the store over, lets all that was accepted end, and compares."""
     async with app.runner(store=store):
-        await everything_ended(store)
+        await everything_ended(store, patience_s)
         journals = [await app.ref(Journal, f"list-{number}").operations() for number in range(LISTS)]
         mirrors = [await app.ref(Mirror, f"list-{number}").operations() for number in range(LISTS)]
         notes = await app.ref(Journal, "reader").notes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sqlite3
 from pathlib import Path
@@ -95,3 +97,35 @@ def test_an_odd_command_line_is_answered_in_a_line(words: list[str], capfd: pyte
     said = capfd.readouterr()
     assert said.out == "" and len(said.err.splitlines()) <= 2
     assert all(line.isprintable() for line in said.err.split("\n"))
+
+
+READING = (
+    ["status"], ["db", "status"], ["db", "sql"], ["node", "list"], ["shard", "list"], ["shard", "map"], ["job", "list"],
+    ["job", "show"], ["dead-letter", "list"], ["schedule", "list"], ["schedule", "next"], ["verify", "metrics"],
+)  # fmt: skip
+OPTIONS = ("--json", "--limit", "--after", "--state", "--type", "--count", "--for", "--", "-h", "--stor")
+ODD_WORDS = st.one_of(
+    st.sampled_from(
+        ["", "-1", "0", "9" * 30, "nan", "1e999", "live", "http://", "http://[::1", "http://u:p@h/", HOSTILE]
+    ),
+    st.text(max_size=20),
+)
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = f"sqlite:///{tmp_path_factory.mktemp('odd')}/s.db"
+    assert execute(["db", "migrate", "--store", url]) == 0
+    return url
+
+
+@settings(max_examples=60 * TIMES, deadline=None)
+@given(st.sampled_from(READING), st.lists(st.one_of(st.sampled_from(OPTIONS), ODD_WORDS), max_size=4))
+def test_any_command_line_that_only_reads_ends_in_order(empty_store: str, words: list[str], more: list[str]) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = execute([*words, "--store", empty_store, *(word.replace("\x00", "") for word in more)])
+    said = err.getvalue()
+    assert code in (0, 1, 2) and "Traceback" not in said
+    assert (code == 0) == (said == ""), said
+    assert all(line.isprintable() for line in said.split("\n"))

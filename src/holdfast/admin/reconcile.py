@@ -12,8 +12,9 @@ in between is held against the counters. Gauges are held against the second read
                                         the counters (live: their gauges), once by the ledger itself
     redeliveries, dead messages         by entity type
 
-It holds for a process that is alone on the store and at rest: what is between its commit and its count is on one side
-only. What leaves no row (failed attempts, volatile messages, duplicates) can't be compared.
+It holds for processes that are alone on the store and at rest: what is between its commit and its count is on one side
+only. Where they are not at rest, `moved` says by how much the numbers of a type may differ. What leaves no row (failed
+attempts, volatile messages, duplicates) can't be compared.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from holdfast.metrics import Labels
@@ -31,22 +33,24 @@ Samples = Mapping[tuple[str, Labels], float]
 """The samples of a scrape, by name and labels; `MetricsService.snapshot()` gives them."""
 
 EMPTY = Ledger(jobs=(), messages=(), entities_stored=0, inbox=0, counted_by={})
+NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 class Finding(NamedTuple):
-    """One comparison: what was compared, of which type, and the two numbers."""
+    """One comparison: what was compared, of which type, the two numbers, and by how much they may differ."""
 
     what: str
     subject: str
     counted: float
     stored: float
+    slack: float = 0
 
     @property
     def agrees(self) -> bool:
-        return self.counted == self.stored
+        return abs(self.counted - self.stored) <= self.slack
 
     def __str__(self) -> str:
-        sign = "=" if self.agrees else "!="
+        sign = "!=" if not self.agrees else "=" if self.counted == self.stored else "~"
         return f"{self.what} of {self.subject}: counted {self.counted:g} {sign} stored {self.stored:g}"
 
 
@@ -102,20 +106,25 @@ MESSAGES = (
 )
 
 
-def reconcile(samples: Samples, now: Ledger, *, since: Ledger = EMPTY) -> list[Finding]:
-    """Every comparison, agreeing or not. `since` is the ledger as it was when the counters began."""
+def reconcile(
+    samples: Samples, now: Ledger, *, since: Ledger = EMPTY, moved: Mapping[str, float] = NOTHING
+) -> list[Finding]:
+    """Every comparison, agreeing or not.
+
+    `since` is the ledger as it was when the counters began. `moved`: by job type and entity type, how much of it was
+    under way while both sides were read.
+    """
     found: list[Finding] = []
     for rule in COUNTERS:
         grown = _grown(_of_jobs(now, rule.stored, rule.labels), _of_jobs(since, rule.stored, rule.labels))
-        found += _compared(rule.what, _summed(samples, rule.metric, rule.labels), grown)
+        found += _compared(rule.what, _summed(samples, rule.metric, rule.labels), grown, moved)
     for rule in GAUGES:
-        found += _compared(
-            rule.what, _summed(samples, rule.metric, rule.labels), _of_jobs(now, rule.stored, rule.labels)
-        )
-    found += _balance(samples, now, since)
+        stored = _of_jobs(now, rule.stored, rule.labels)
+        found += _compared(rule.what, _summed(samples, rule.metric, rule.labels), stored, moved)
+    found += _balance(samples, now, since, moved)
     for message in MESSAGES:
         grown = _grown(_of_messages(now, message.stored), _of_messages(since, message.stored))
-        found += _compared(message.what, _summed(samples, message.metric, ("entity_type",)), grown)
+        found += _compared(message.what, _summed(samples, message.metric, ("entity_type",)), grown, moved)
     return found
 
 
@@ -123,21 +132,23 @@ def disagreements(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if not finding.agrees]
 
 
-def _balance(samples: Samples, now: Ledger, since: Ledger) -> Iterator[Finding]:
+def _balance(samples: Samples, now: Ledger, since: Ledger, moved: Mapping[str, float]) -> Iterator[Finding]:
     """Every job that came in went somewhere: by the counters, then by the ledger."""
     came = _added(_of_jobs(since, lambda one: one.live), *(_summed(samples, metric, TYPE) for metric in CAME_IN))
-    yield from _compared("counted as taken in", came, _added(*(_summed(samples, metric, TYPE) for metric in WENT)))
+    went = _added(*(_summed(samples, metric, TYPE) for metric in WENT))
+    yield from _compared("counted as taken in", came, went, moved)
     yield from _compared(
         "stored as taken in",
         _of_jobs(now, lambda one: one.enqueued + one.replayed),
         _of_jobs(now, lambda one: one.completed + one.cancelled + one.dead + one.live),
+        NOTHING,
     )
 
 
-def _compared(what: str, counted: Numbers, stored: Numbers) -> Iterator[Finding]:
+def _compared(what: str, counted: Numbers, stored: Numbers, moved: Mapping[str, float]) -> Iterator[Finding]:
     """A number that one side does not know is a zero there: it has never moved."""
     for key in sorted(counted.keys() | stored.keys()):
-        yield Finding(what, "/".join(key), counted.get(key, 0), stored.get(key, 0))
+        yield Finding(what, "/".join(key), counted.get(key, 0), stored.get(key, 0), moved.get(key[0], 0))
 
 
 def _summed(samples: Samples, metric: str, labels: tuple[str, ...]) -> Numbers:

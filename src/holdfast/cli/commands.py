@@ -210,6 +210,30 @@ def nemesis(
     )
 
 
+@verify.command(name="metrics")
+def reconcile_metrics(
+    *pages: str,
+    seconds: Annotated[float, Parameter(name="--for")] = 10.0,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> Exit:
+    """Compare what running runners count with the rows of their store, and exit with 1 where they disagree.
+
+    Harmless: it reads the pages and the store twice and compares what happened in between. The token of the pages is
+    read from HOLDFAST_HTTP_TOKEN.
+
+    Parameters
+    ----------
+    pages
+        The /metrics of every runner, or of the supervisor that adds them up; else HOLDFAST_HTTP or pyproject.toml.
+    seconds
+        How long between the two readings.
+    """
+    from .verifying_metrics import verify_metrics
+
+    return verify_metrics(store, pages, seconds=seconds, as_json=as_json)
+
+
 @schedules.command(name="list")
 def list_schedules(*, store: Store = None, as_json: AsJson = False) -> Exit:
     """Show the schedules that a runner of the store has declared. Reads the store and changes nothing."""

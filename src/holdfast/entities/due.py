@@ -21,6 +21,8 @@ from .surroundings import Surroundings
 
 NEVER = 2**63
 SLEEP_S_MAX = 3600.0
+HEAP_SLACK = 100
+"""Entries of rows that are gone which are not worth a new heap."""
 
 
 class DueQueue:
@@ -74,13 +76,11 @@ class DueQueue:
         """A stored row to be delivered at its `due_at`; beyond the horizon the store keeps it for later."""
         if row.id in self._rows:
             return
-        if not self._refilling:  # else the horizon may be about to pass it
-            if row.due_at > self._horizon:
-                return
-            if len(self._rows) >= self._rows_max:
-                self._horizon = row.due_at - 1
-                return
-        self._push(row)
+        if self._refilling:  # the horizon may be about to pass it
+            self._push(row)
+        elif row.due_at <= self._horizon:
+            self._push(row)
+            self._trim()
         self._arm()
 
     def remove(self, message_id: int) -> None:
@@ -112,6 +112,9 @@ class DueQueue:
         if row.name is not None:
             self._names[_name(row)] = row.id
         heapq.heappush(self._heap, (row.due_at, row.id))
+        if len(self._heap) > HEAP_SLACK + 2 * len(self._rows):  # mostly timers that were set anew since
+            self._heap = [(kept.due_at, kept.id) for kept in self._rows.values()]
+            heapq.heapify(self._heap)
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -121,8 +124,8 @@ class DueQueue:
         if next_at is not None:
             wait_s = (next_at - self._clock.now_us()) / SECOND_US
             self._timer = self._loop.call_later(min(max(wait_s, 0.0), SLEEP_S_MAX), self._fire)
-        elif self._horizon < NEVER and not self._refilling:
-            self._refilling = True
+        if self._horizon < (NEVER if next_at is None else next_at) and not self._refilling:
+            self._refilling = True  # else what is only in the store would come after what is beyond the horizon here
             self._tasks.start(self._refill(), name="refill")
 
     def _fire(self) -> None:
@@ -151,6 +154,7 @@ class DueQueue:
             self._horizon = NEVER
         self._cut_at(self._reached(rows))
         self._take_in(rows, moment)
+        self._trim()
         self._arm()
 
     async def _read_on(self) -> tuple[Sequence[MessageRow], int]:
@@ -177,7 +181,7 @@ class DueQueue:
         self._horizon = min(self._horizon, horizon)
 
     def _trim(self) -> None:
-        """Forgets the farthest, where several adoptions together have brought too many."""
+        """Forgets the farthest, where there are too many: the store keeps them for later."""
         if len(self._rows) > 2 * self._rows_max:
             by_time = sorted(self._rows.values(), key=lambda row: row.due_at)
             for row in by_time[self._rows_max :]:

@@ -31,7 +31,7 @@ class EntitySettings:
     call_timeout: float = 30.0
     """Seconds a caller waits for a reply where the call does not say; shorter than common proxies' 60."""
     handler_timeout: float = 60.0
-    """Seconds one delivery of a durable message may take; then it is cancelled and tried again."""
+    """Seconds one delivery of a durable message, or an activation, may take; then it is cancelled and tried again."""
     threads: int = 16
     """Threads for sync handlers with `executor="thread"`."""
     max_deliveries: int = 10

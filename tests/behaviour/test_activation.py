@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from holdfast import App, Entity, Module, message
-from holdfast.errors import HandlerFailed
+from holdfast.errors import HandlerFailed, SendTimeout
 
 from .conftest import Hosting
 
@@ -80,6 +81,23 @@ class Stubborn(Entity[None]):
         return "pong"
 
 
+@shop.entity(idle_after=60.0)
+class Sleepy(Entity[None]):
+    """Hangs when it comes and when it goes."""
+
+    asleep = True
+
+    async def on_activate(self) -> None:
+        await asyncio.sleep(3600 if Sleepy.asleep else 0)
+
+    async def on_deactivate(self) -> None:
+        await asyncio.sleep(3600 if Sleepy.asleep else 0)
+
+    @message
+    async def ping(self) -> str:
+        return "pong"
+
+
 @shop.entity
 class Greeter(Entity[Visits]):
     """Its first act is a message to somebody else."""
@@ -125,7 +143,7 @@ class Greeter2(Greeter):
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     events.clear()
-    Stubborn.broken = True
+    Stubborn.broken = Sleepy.asleep = True
     yield
 
 
@@ -191,6 +209,21 @@ async def test_an_entity_that_cannot_be_activated_says_so_and_is_tried_again(hos
         assert caught.value.error_type == "LookupError" and "no key" not in str(caught.value)
         Stubborn.broken = False
         assert await app.ref(Stubborn, "s").ping() == "pong"
+
+
+async def test_an_entity_that_hangs_on_its_way_in_or_out_is_there_again(hosting: Hosting) -> None:
+    async with hosting(shop) as (app, t):
+        with pytest.raises(SendTimeout):
+            await app.ref(Sleepy, "s").ping()
+        await t.clock.advance(60)
+        Sleepy.asleep = False
+        assert await app.ref(Sleepy, "s").ping() == "pong"
+        await app.ref(Desk, "a").visit()
+        Sleepy.asleep = True
+        await t.clock.advance(70)
+        assert events == ["activate a", "deactivate a 1"]
+        Sleepy.asleep = False
+        assert await app.ref(Sleepy, "s").ping() == "pong"
 
 
 async def test_what_on_activate_sends_is_its_own_and_not_its_callers(hosting: Hosting) -> None:

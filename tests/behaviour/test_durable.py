@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from holdfast import Entity, Module, Settings, message
-from holdfast.errors import KeyConflict, MessageNotFound, UsageError
-from holdfast.settings import RetentionSettings
+from holdfast.errors import KeyConflict, MalformedMessage, MessageNotFound, UsageError
+from holdfast.settings import EntitySettings, RetentionSettings
 
 from .conftest import Hosting
 
@@ -48,6 +49,11 @@ class Ledger(Entity[Log]):
         if amount < 0:
             raise Refused(order)
         self.state.lines.append(order)
+        return len(self.state.lines)
+
+    @message(durable=True, dedupe="reference")
+    async def refer(self, reference: str | None) -> int:
+        self.state.lines.append(str(reference))
         return len(self.state.lines)
 
     @message(readonly=True)
@@ -189,6 +195,13 @@ async def test_dedupe_takes_the_key_from_an_argument(hosting: Hosting) -> None:
         assert await ledger.show() == ["o-1", "o-2"]
 
 
+async def test_an_argument_that_is_none_is_no_key(hosting: Hosting) -> None:
+    async with hosting(shop) as (app, t):
+        ledger = app.ref(Ledger, "l")
+        assert [await ledger.refer(None), await ledger.refer(None)] == [1, 2]
+        assert [await ledger.refer("r"), await ledger.refer("r")] == [3, 3]
+
+
 async def test_a_delayed_message_comes_at_its_time(hosting: Hosting) -> None:
     async with hosting(shop) as (app, t):
         ledger = app.ref(Ledger, "l")
@@ -247,6 +260,31 @@ async def test_a_receipt_is_no_promise_for_ever(hosting: Hosting) -> None:
             await app.cluster.result(receipt)
 
 
+class SlowReader:
+    """A store whose answers are a second old when they come."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def __getattr__(self, name: str) -> Any:
+        async def read(*args: Any) -> Any:
+            answer = await getattr(self._reader, name)(*args)
+            await asyncio.sleep(1)
+            return answer
+
+        return read
+
+
+@pytest.mark.parametrize("asked_at", [58.5, 59.5])
+async def test_an_outcome_that_comes_while_it_is_looked_for_is_found(hosting: Hosting, asked_at: float) -> None:
+    async with hosting(shop) as (app, t):
+        receipt = await app.ref(Ledger, "l").note.opts(delay=60).send("a")
+        await t.clock.advance(asked_at)
+        admission = t._node._incarnation.entities.admission  # type: ignore[union-attr]
+        admission._reader = SlowReader(admission._reader)
+        assert await app.cluster.result(receipt) == 1
+
+
 async def test_more_stored_messages_than_the_mailbox_holds_are_all_handled_in_order(hosting: Hosting) -> None:
     async with hosting(flood) as (app, t):
         await app.ref(Source, "s").flood(50)
@@ -299,3 +337,18 @@ async def test_options_that_exclude_each_other_are_refused(hosting: Hosting) -> 
             note.opts(delay=1, at=t.clock.now)
         with pytest.raises(UsageError):
             note.opts(at=t.clock.now.replace(tzinfo=None))
+        for no_time in (0, -1, float("nan")):
+            with pytest.raises(MalformedMessage, match="timeout"):
+                note.opts(timeout=no_time)
+
+
+async def test_arguments_larger_than_a_payload_may_be_are_refused(hosting: Hosting) -> None:
+    """Wherever the entity lives: what one runner takes, several take too."""
+    settings = Settings(entities=EntitySettings(payload_bytes_max=1000))
+    async with hosting(shop, settings=settings) as (app, _):
+        ledger = app.ref(Ledger, "l")
+        assert await ledger.note("a" * 900) == 1
+        for refused in (ledger.note("a" * 1001), ledger.note.send("a" * 1001)):
+            with pytest.raises(MalformedMessage, match="payload_bytes_max"):
+                await refused
+        assert len(await ledger.show()) == 1

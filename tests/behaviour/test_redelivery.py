@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from holdfast import App, Entity, Module, Settings, message, testing
-from holdfast.errors import MessageDead, MessageNotFound, Suspended
+from holdfast.errors import MailboxFull, MessageDead, MessageNotFound, Suspended
 from holdfast.settings import EntitySettings, RetentionSettings
 
 from .conftest import Hosting
@@ -110,6 +110,23 @@ async def test_messages_sent_together_wait_behind_one_that_is_tried_again(hostin
             await queue.put.send(line)
         await t.clock.advance(20)
         assert await queue.show() == ["0", "a", "b", "c", "d"]
+
+
+async def test_those_that_wait_behind_a_retry_are_no_more_than_the_mailbox_holds(hosting: Hosting) -> None:
+    settings = Settings(entities=EntitySettings(mailbox=3))
+    async with hosting(shop, settings=settings) as (app, t):
+        queue = app.ref(Queue, "q")
+        failing["a"] = 2
+        await queue.put.send("a")
+        await t.settle()
+        for line in "bc":
+            await queue.put.send(line)
+        with pytest.raises(MailboxFull):
+            await queue.put.send("d")
+        assert await queue.show() == []
+        await t.clock.advance(20)
+        await queue.put.send("e")
+        assert await queue.show() == ["a", "b", "c", "e"]
 
 
 async def test_later_messages_wait_over_a_restart_too(hosting: Hosting) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from holdfast import Entity, Module, message
+from holdfast import Entity, Module, message, stream
 from holdfast.errors import ConfigurationError, MailboxFull, UsageError
 
 from .conftest import Hosting
@@ -71,6 +71,19 @@ class Plain(Entity[Stock]):
     def fail(self) -> None:
         self.state.items["x"] = 1
         raise LookupError("in a thread")
+
+    @message
+    def add_by_name(self, *, sku: str, count: int = 2) -> str:
+        return f"{count} {sku}"
+
+    @message(durable=True)
+    async def add_more(self, sku: str, *, count: int = 2) -> str:
+        return f"{count} {sku}"
+
+    @stream
+    async def names(self, *, count: int = 2) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
 
     @message
     async def add_both(self) -> tuple[int, int]:
@@ -175,6 +188,14 @@ async def test_a_sync_handler_works_like_any_other(hosting: Hosting) -> None:
         assert await plain.add_durably("b") == 5
         await t.restart()
         assert await plain.count() == 7
+
+
+async def test_parameters_that_have_to_be_named_are_passed_by_name(hosting: Hosting) -> None:
+    async with hosting(shop) as (app, _):
+        plain = app.ref(Plain, "p")
+        assert [await plain.add_by_name(sku="a"), await plain.add_by_name(sku="a", count=3)] == ["2 a", "3 a"]
+        assert [await plain.add_more("a"), await plain.add_more("a", count=3)] == ["2 a", "3 a"]
+        assert [number async for number in plain.names(count=3)] == [0, 1, 2]
 
 
 async def test_a_handler_in_a_thread_changes_the_state_like_any_other(hosting: Hosting) -> None:

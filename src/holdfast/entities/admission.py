@@ -7,9 +7,9 @@ conflict. Nothing is acknowledged before it is on disk.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MailboxFull, MessageNotFound
+from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MailboxFull, MalformedMessage, MessageNotFound
 from holdfast.model.address import Address
 from holdfast.model.message import DoneRow, MessageRow, TimerCancel
 from holdfast.model.unit import Row
@@ -22,7 +22,7 @@ from .manager import EntityManager
 from .parting import MOVED
 from .surroundings import Surroundings
 from .timers import unstage
-from .turns import Activation, HandlerTurn
+from .turns import Activation, Ending, HandlerTurn
 from .units import Committer, surely_not_written
 
 
@@ -106,6 +106,8 @@ class Admission:
         activation, row = turn.activation, turn.row
         if activation.overflow:
             raise MailboxFull(f"{row.address} has more messages stored than its mailbox holds; they come first")
+        if activation.held and activation.queued >= activation.hosted.mailbox:
+            raise MailboxFull(f"{row.address} has {activation.queued} messages behind one that is tried again")
         turn.arguments = turn.handler.signature.decode(row.payload)
         turn.listeners.append(listener)
         self._inflight.add(turn)
@@ -125,22 +127,32 @@ class Admission:
     async def listen(self, message_id: int, listener: Listener) -> None:
         """Tells the listener how the message of this id ends, or ended.
 
-        Raises MessageNotFound, and EntityNotAssignedToRunner where it is stored for another owner.
+        Raises MessageNotFound, EntityNotAssignedToRunner where it is stored for another owner, and MalformedMessage
+        for one that this version does not know.
         """
-        turn = self._inflight.get(message_id)
-        if turn is not None:
-            turn.listeners.append(listener)
+        while (turn := self._inflight.get(message_id)) is None:
+            with self._inflight.looking() as passed:
+                # In this order: what is not stored any more when it is looked for has left its outcome before.
+                stored = await self._reader.by_id(message_id)
+                done = None if stored is not None else await self._reader.done(message_id)
+            if passed.has(message_id):
+                continue
+            if stored is None:
+                listener.done(*self._told(message_id, done))
+            elif stored.shard not in self._manager.shards:
+                raise (self._manager.closed or MOVED).unknown()
+            else:
+                self._await(stored, listener)
             return
-        done = await self._reader.done(message_id)
-        if done is not None:
-            handler = self._manager.hosted_type(done.entity_type).handlers[done.method]
-            listener.done(*outcome_of(handler, done))
-        elif (stored := await self._reader.by_id(message_id)) is None:
+        turn.listeners.append(listener)
+
+    def _told(self, message_id: int, done: DoneRow | None) -> tuple[Ending, Any]:
+        if done is None:
             raise MessageNotFound(f"no message {message_id}: it never was, or its retention has passed")
-        elif stored.shard not in self._manager.shards:
-            raise (self._manager.closed or MOVED).unknown()
-        else:
-            self._await(stored, listener)
+        handler = self._manager.hosted_type(done.entity_type).handlers.get(done.method)
+        if handler is None:
+            raise MalformedMessage(f"{done.entity_type}.{done.method} is no message here", executed="yes")
+        return outcome_of(handler, done)
 
     def _await(self, stored: MessageRow, listener: Listener) -> None:
         """The listener hears of it once it is held, which it may be by now."""

@@ -58,6 +58,8 @@ class SendOptions:
                 raise MalformedMessage(
                     f"`{option}` is a number of seconds from 0 to {WAIT_S_MAX:.0f}, not {shortened(seconds)}"
                 )
+        if self.timeout == 0:
+            raise MalformedMessage("`timeout` is a number of seconds above 0: in no time nobody can answer")
 
 
 DEFAULTS = SendOptions()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from holdfast.errors import ConfigurationError
-from holdfast.model.signature import Signature, resolve_hints, signature_of
+from holdfast.model.signature import Signature, by_position, resolve_hints, signature_of
 from holdfast.model.storable import checked_word
 
 OnRetry = Literal["wait", "step_aside"]
@@ -54,7 +54,7 @@ class Handler:
 
     def __init__(self, owner: type[Any], attribute: str, function: Callable[..., Any], options: HandlerOptions) -> None:
         self.name = options.name or attribute
-        self.function = function
+        self.function = by_position(function)
         self.options = options
         self.readonly = options.readonly or (options.stream and not options.exclusive)
         self.writes = not self.readonly
@@ -70,13 +70,14 @@ class Handler:
         self.dedupe_position = _position_of(label, options.dedupe, self.signature)
 
     def dedupe_key(self, payload: bytes) -> str | None:
-        """The idempotency key that `dedupe` finds in the arguments; None where the message declares none.
+        """The idempotency key that `dedupe` finds in the arguments; None where it declares none, or that one is None.
 
         Raises MalformedMessage for what can be no key.
         """
         if self.dedupe_position is None:
             return None
-        return checked_word("a key", str(self.signature.decode(payload)[self.dedupe_position]))
+        value = self.signature.decode(payload)[self.dedupe_position]
+        return None if value is None else checked_word("a key", str(value))
 
 
 def _unobserved(_seconds: float) -> None:

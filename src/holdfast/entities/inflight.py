@@ -26,6 +26,9 @@ class Passed:
         if row.key is not None:
             self._names.add((row.address, row.method, row.key))
 
+    def has(self, message_id: int) -> bool:
+        return message_id in self._names
+
     def like(self, row: MessageRow) -> bool:
         """Whether one of the same id or key is among them."""
         return row.id in self._names or (row.address, row.method, row.key) in self._names

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
-from holdfast.errors import EntityNotAssignedToRunner, RunnerUnavailable, SendTimeout
+from holdfast.errors import EntityNotAssignedToRunner, MalformedMessage, RunnerUnavailable, SendTimeout
 from holdfast.kit.hashing import payload_hash
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
@@ -61,6 +61,7 @@ class LocalDoor:
         self._clock = around.clock
         self._incarnation = around.runner_id
         self._call_timeout = around.settings.call_timeout
+        self._payload_bytes_max = around.settings.payload_bytes_max
         self._loop = around.loop
         self.inbox_left: Callable[[], None] = _nobody
         """Told when a handler has left something in the inbox."""
@@ -187,7 +188,12 @@ class LocalDoor:
         return not self._manager.shards.serves(shard)
 
     async def row(self, address: Address, handler: Handler, payload: bytes, options: SendOptions) -> MessageRow:
-        """A durable message as it will be stored."""
+        """A durable message as it will be stored. Raises MalformedMessage for one that is too large."""
+        if len(payload) > self._payload_bytes_max:
+            raise MalformedMessage(
+                f"the arguments of {handler.signature.name} take {len(payload)} bytes, more than the "
+                f"{self._payload_bytes_max} of entities.payload_bytes_max"
+            )
         now = self._clock.now_us()
         message_id = self._ids.take_now() or await self._ids.take()
         activation = self._live.get(address)

@@ -55,6 +55,7 @@ class EntityManager:
         self._leaving: dict[Address, Activation] = {}
         self._loads: dict[Activation, asyncio.Task[None]] = {}
         self._reader = around.reader
+        self._activation_s = around.settings.handler_timeout
         self._loop = around.loop
         self._tasks = TaskOwner("holdfast-entities")
         self._bursts: Bursts
@@ -348,7 +349,8 @@ class EntityManager:
                 instance.state = entity_type.state_codec.decode(stored.state)
                 activation.version = stored.version
         instance.__init__()  # type: ignore[misc]
-        await instance.on_activate()
+        async with asyncio.timeout(self._activation_s):
+            await instance.on_activate()
         if entity_type.state_codec is not None:
             # What the first message finds is what a failed one goes back to; it is saved with the next change.
             activation.encoded = entity_type.state_codec.encode(instance.state)

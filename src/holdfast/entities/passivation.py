@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from .turns import WRITER, Activation
 logger = logging.getLogger("holdfast.entities")
 
 SCANNED_MAX = 2000
+GOODBYE_S = 5.0
+"""Seconds that an instance gets to say goodbye."""
 
 
 class Passivation:
@@ -42,7 +45,8 @@ class Passivation:
             return
         activation.holders = WRITER
         try:
-            await activation.instance.on_deactivate()
+            async with asyncio.timeout(GOODBYE_S):
+                await activation.instance.on_deactivate()
         except Exception:
             logger.exception("on_deactivate of %s raised; the instance is let go", activation.address)
         self._manager.release(activation, reason)

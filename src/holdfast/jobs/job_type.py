@@ -13,7 +13,7 @@ from holdfast.errors import ConfigurationError
 from holdfast.model.ids import micros
 from holdfast.model.job import PRIORITIES, PRIORITY_RANK, Priority
 from holdfast.model.placement import DEFAULT_GROUP
-from holdfast.model.signature import signature_of
+from holdfast.model.signature import by_position, signature_of
 
 Executor = Literal["loop", "thread", "process"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
@@ -49,11 +49,11 @@ class JobType:
     """One declared job type. Its name is a contract with the store: stored jobs are found by it."""
 
     __slots__ = (
+        "_call",
         "function",
         "give_up_on",
         "group_limit",
         "is_async",
-        "keyword_only",
         "lane",
         "max_attempts",
         "name",
@@ -80,20 +80,11 @@ class JobType:
         self.group_limit: int = _positive(self.name, "group_limit", options.group_limit)
         self.shard_group = options.shard_group
         self.signature = signature_of(function, name=self.name, skip_first=False)
-        self.keyword_only = _keyword_only(function)
+        self._call = by_position(function)
 
     def call(self, arguments: tuple[Any, ...]) -> Any:
         """Calls the function with all its arguments in the order of its parameters."""
-        if not self.keyword_only:
-            return self.function(*arguments)
-        positional = len(arguments) - len(self.keyword_only)
-        named = dict(zip(self.keyword_only, arguments[positional:], strict=True))
-        return self.function(*arguments[:positional], **named)
-
-
-def _keyword_only(function: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(function).parameters.values()
-    return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+        return self._call(*arguments)
 
 
 def _lane(name: str, executor: Executor | None, is_async: bool) -> Lane:

@@ -7,6 +7,7 @@ scalars of the declared type pass as they are: encoding would give them back unc
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import typing
@@ -209,6 +210,21 @@ def signature_of(function: Callable[..., Any], *, name: str, skip_first: bool, r
             positional += 1
         parameters[parameter.name] = (hints.get(parameter.name, Any), parameter.default)
     return Signature(name, parameters, positional, hints.get("return", Any) if result is None else result)
+
+
+def by_position(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as it can be called with decoded arguments: by position, those that it takes by name alone too."""
+    parameters = inspect.signature(function).parameters.values()
+    named = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    if not named:
+        return function
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        first_named = len(arguments) - len(named)
+        return function(*arguments[:first_named], **dict(zip(named, arguments[first_named:], strict=True)))
+
+    return call
 
 
 def resolve_hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

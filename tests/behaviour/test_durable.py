@@ -196,7 +196,7 @@ async def test_dedupe_takes_the_key_from_an_argument(hosting: Hosting) -> None:
 
 
 async def test_an_argument_that_is_none_is_no_key(hosting: Hosting) -> None:
-    async with hosting(shop) as (app, t):
+    async with hosting(shop) as (app, _):
         ledger = app.ref(Ledger, "l")
         assert [await ledger.refer(None), await ledger.refer(None)] == [1, 2]
         assert [await ledger.refer("r"), await ledger.refer("r")] == [3, 3]

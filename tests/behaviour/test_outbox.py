@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from holdfast import App, Entity, MessageId, Module, Receipt, message, testing
+from holdfast import App, Entity, MessageId, Module, Receipt, job_context, message, testing
 from holdfast.errors import HandlerEnded, HandlerFailed, KeyConflict, MessageDead, UsageError
 
 from .conftest import Hosting
@@ -28,6 +29,20 @@ class Log:
 async def mail(to: str) -> str:
     events.append(f"mail {to}")
     return to
+
+
+@shop.job
+async def in_blocks(fail: int) -> list[int]:
+    """Writes three numbers, a block each, of which one fails; then reads what is there."""
+    for number in (1, 2, 3):
+        with suppress(LookupError):
+            async with job_context().transaction() as tx:
+                await tx.execute("CREATE TABLE IF NOT EXISTS numbers (n INTEGER)")
+                await tx.execute("INSERT INTO numbers VALUES (?)", number)
+                if number == fail:
+                    raise LookupError
+    async with job_context().transaction() as tx:
+        return [int(str(row["n"])) for row in await tx.fetch("SELECT n FROM numbers ORDER BY rowid")]
 
 
 @shop.entity
@@ -303,6 +318,12 @@ async def test_an_error_that_leaves_a_transaction_block_takes_back_that_block(ho
     async with hosting_sql(shop) as (app, _):
         assert await app.ref(Cart, "c").sql_forgiven("o-1") == 0
         assert await app.ref(Cart, "c").show() == ["o-1"]
+
+
+async def test_in_a_job_too_an_error_takes_back_its_own_block_and_no_other(hosting_sql: Hosting) -> None:
+    async with hosting_sql(shop) as (_app, _):
+        assert await (await in_blocks.submit(fail=2)).result() == [1, 3]
+        assert await (await in_blocks.submit(fail=1)).result() == [1, 3, 2, 3]
 
 
 async def test_a_durable_handlers_sql_commits_with_its_message(hosting_sql: Hosting) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.errors import ConfigurationError, UsageError
 from holdfast.model.address import Address, checked_entity_id
-from holdfast.ports.journal import Transaction
+from holdfast.ports.journal import Transaction, part_of
 from holdfast.ports.turn import current_turn
 
 from .manager import EntityManager
@@ -53,12 +53,5 @@ class HandlerReach:
             await turn.before_transaction()
             await self._manager.settled(turn.activation)
             turn.transaction = await self._around.journal.begin(timeout_s=self._around.settings.transaction_timeout)
-        transaction = turn.transaction
-        await transaction.execute("SAVEPOINT holdfast_block")
-        try:
-            yield transaction
-        except BaseException:
-            await transaction.execute("ROLLBACK TO holdfast_block")
-            raise
-        finally:
-            await transaction.execute("RELEASE holdfast_block")
+        async with part_of(turn.transaction) as part:
+            yield part

@@ -193,6 +193,10 @@ class Attempt:
             extras.transaction = await self._begin()
         return extras.transaction
 
+    @property
+    def in_transaction(self) -> bool:
+        return self._extras is not None and self._extras.transaction is not None
+
     def take_transaction(self) -> OpenTransaction | None:
         """The open transaction, which its taker ends."""
         if self._extras is None:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from holdfast.errors import UsageError
 from holdfast.model.ids import JobId, job_id
-from holdfast.ports.journal import Transaction
+from holdfast.ports.journal import Transaction, part_of
 from holdfast.ports.turn import current_turn
 
 from .attempt import Attempt, Interruption
@@ -56,8 +56,8 @@ class JobContext:
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """The user's own statements, committed together with the job's end, or not at all.
 
-        An error that leaves the block rolls its statements back. The transaction stays open until the handler ends,
-        bounded in time, and holds up other commits of an embedded store: use it last.
+        An error that leaves the block takes back the block's statements. The transaction stays open until the handler
+        ends, bounded in time, and holds up other commits of an embedded store: use it last.
         """
         if isinstance(self._attempt, ChildTurn):
             self._attempt.refuse("write in its job's transaction")
@@ -66,6 +66,10 @@ class JobContext:
 
 @asynccontextmanager
 async def _transaction(attempt: Attempt) -> AsyncGenerator[Transaction, None]:
+    if attempt.in_transaction:
+        async with part_of(await attempt.open_transaction()) as part:
+            yield part
+        return
     opened = await attempt.open_transaction()
     try:
         yield opened

@@ -9,8 +9,8 @@ led on; with another payload it is dead, with the reason Validation.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from holdfast.errors import JobKeyConflict
 from holdfast.kit.hashing import payload_hash
@@ -23,7 +23,7 @@ from .holdings import Holdings
 from .requests import DUPLICATE
 from .surroundings import Surroundings
 from .tally import Tallies
-from .units import commit_unit
+from .units import commit_then, nothing
 
 
 class Inbound:
@@ -54,7 +54,7 @@ class Inbound:
         if not self._holdings.serves(shard):
             return
         if await around.reader.live(row.id) is not None or await around.reader.archived(row.id) is not None:
-            await self._commit(_unit(taken))  # it came directly too
+            await commit_then(around.commits, _unit(taken), nothing)  # it came directly too
             return
         row = row._replace(shard=shard, admitted_by=around.runner_id)
         if (key := row.key) is None:
@@ -72,7 +72,9 @@ class Inbound:
     async def _take_in(self, row: JobRow, taken: Take) -> None:
         if not self._holdings.serves(row.shard):
             return
-        await self._commit(_unit(taken, row))
+        await commit_then(self._around.commits, _unit(taken, row), partial(self._taken_in, row))
+
+    def _taken_in(self, row: JobRow) -> None:
         self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
         self._arrived(row)
 
@@ -84,14 +86,16 @@ class Inbound:
         else:
             error = JobKeyConflict(f"the key {name[2]!r} of {name[0]} belongs to job {known.id} with other arguments")
             ended = self._ended(row, JobState.DEAD, str(error), error.reason)
-        await self._commit(_unit(taken, ended))
-        tally = self._tallies.of(row.job_type, row.priority)
+        await commit_then(self._around.commits, _unit(taken, ended), partial(self._ended_at_once, ended))
+
+    def _ended_at_once(self, ended: ArchivedJob) -> None:
+        tally = self._tallies.of(ended.job_type, ended.priority)
         tally.submitted.succeeded(0.0)
         tally.duration(0.0)
         tally.attempts(0)
         if ended.state == JobState.DEAD:
             tally.died(ended.reason or "")
-            self._tallies.died(row.job_type)
+            self._tallies.died(ended.job_type)
         else:
             tally.deduplicated()
             tally.cancelled(0.0)
@@ -122,9 +126,6 @@ class Inbound:
             replayed_at=None,
             discarded_at=None,
         )
-
-    async def _commit(self, unit: Unit) -> None:
-        await asyncio.shield(commit_unit(self._around.commits, unit))
 
 
 def _unit(*rows: Take | JobRow | ArchivedJob) -> Unit:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
 from holdfast.model.unit import Unit
@@ -24,6 +25,19 @@ class Transaction(Protocol):
     def native(self, kind: type[N], /) -> N:
         """The driver's own connection. Raises UsageError where it is not of this kind."""
         ...
+
+
+@asynccontextmanager
+async def part_of(transaction: Transaction) -> AsyncGenerator[Transaction]:
+    """A part of a transaction: an error that leaves the block takes back what it did, and no more."""
+    await transaction.execute("SAVEPOINT holdfast_block")
+    try:
+        yield transaction
+    except BaseException:
+        await transaction.execute("ROLLBACK TO holdfast_block")
+        raise
+    finally:
+        await transaction.execute("RELEASE holdfast_block")
 
 
 class OpenTransaction(Transaction, Protocol):

@@ -40,7 +40,11 @@ logger = logging.getLogger("holdfast.runtime")
 
 NOT_HERE = (EntityNotAssignedToRunner, RunnerNotRegistered, RunnerUnavailable)
 LOOK_EVERY_S = 0.1
+AGAIN_S = 0.5
+"""Seconds before a request that could not be carried out is tried again."""
 PAGE_ROWS = 256
+VERBS = frozenset({"cancel", "discard", "replay", "cancel_timer"})
+"""What an operator or a client may ask for in the inbox."""
 
 
 class InboxTaking:
@@ -165,11 +169,14 @@ class InboxTaking:
 
     def _read_entry(self, row: InboxRow) -> Entry | None:
         try:
-            return decode_entry(row.kind, row.body)
+            entry = decode_entry(row.kind, row.body)
+            if isinstance(entry, Command) and entry.verb not in VERBS:
+                raise ValueError(f"nobody here can {entry.verb!r}")
         except ValueError as error:
             self._unreadable.add(row.id)
             logger.error("inbox row %s can't be read by this version and stays there: %s", row.id, error)
             return None
+        return entry
 
     async def _take_line(self, messages: list[tuple[int, MessageRow]]) -> None:
         for row_id, message in messages:
@@ -201,11 +208,13 @@ class InboxTaking:
         """Carries a request out, then takes it away: it may be carried out twice, which changes nothing."""
         try:
             await self._carry_out(command)
-        except (JobError, PersistenceError) as error:
+        except JobError as error:
             logger.info("the request to %s %s came to nothing: %s", command.verb, command.target, error)
-            if isinstance(error, PersistenceError):
-                self._retry(row_id)
-                return
+        except HoldfastError as error:
+            logger.warning("the request to %s %s is tried again: %s", command.verb, command.target, error)
+            await asyncio.sleep(AGAIN_S)
+            self._retry(row_id)
+            return
         try:
             await self._entities.inbound.take_away(Take(row_id))
         finally:
@@ -228,7 +237,7 @@ class InboxTaking:
             case "cancel_timer":
                 await self._entities.door.cancel_timer(Address(command.entity_type, command.entity_id), command.name)
             case _:
-                raise HoldfastError(f"unknown request {command.verb!r}")
+                raise AssertionError(f"{command.verb!r} was let through")
 
 
 def _not_served() -> EntityNotAssignedToRunner:

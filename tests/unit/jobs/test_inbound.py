@@ -122,3 +122,20 @@ async def test_submits_of_another_process_are_deduplicated_by_key(rig: Rig) -> N
         await rig.engine.admit([(work.opts(key="k").call(8), first + 2)], retry=False)
     with pytest.raises(JobInvalid):
         await rig.engine.admit([(keyed, first + 2), (keyed, first + 3)], retry=False)
+
+
+@simulated
+async def test_a_job_counts_and_runs_also_where_its_taking_is_cancelled_while_it_commits(rig: Rig) -> None:
+    @rig.job
+    async def work() -> None: ...
+
+    await rig.open()
+    rig.faults.latency_s = lambda: 1.0
+    number = await rig.store.ids.allocate(1)
+    row = left(work, number, work.call())
+    taking = asyncio.create_task(rig.engine.take(row, await leave(rig, row)))
+    await asyncio.sleep(0.5)
+    taking.cancel()
+    await asyncio.sleep(60)
+    await rig.engine.wait(job_id(number))
+    assert rig.metrics.value("jobs_enqueued_total", job_type=work.declared.name) == 1

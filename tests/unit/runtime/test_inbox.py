@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,12 +12,13 @@ import pytest
 
 from holdfast.entities.engine import EntityEngine
 from holdfast.entities.shards import EVERYTHING
-from holdfast.errors import EntityNotAssignedToRunner, PersistenceError
+from holdfast.errors import EntityNotAssignedToRunner, JobNotFound, PersistenceError, RunnerUnavailable
 from holdfast.jobs.engine import JobEngine
 from holdfast.model.envelope import Call
-from holdfast.model.inbox import encode_entry
+from holdfast.model.inbox import Command, encode_entry
 from holdfast.model.message import InboxRow, MessageRow, Take
 from holdfast.ports.store import RunnerStore
+from holdfast.runtime import inbox
 from holdfast.runtime.inbox import InboxTaking
 from holdfast.runtime.remote.rows import message_row
 
@@ -84,3 +86,51 @@ async def test_a_shard_that_leaves_while_its_inbox_is_read_is_not_said_to_be_tak
     played.meanwhile = lambda: played.taking._shards.clear()
     with pytest.raises(EntityNotAssignedToRunner):
         await played.taking.taken(10, [SHARD])
+
+
+class Asked(Played):
+    """With one request in the inbox, which the engine refuses as often as the test says."""
+
+    def __init__(self, verb: str, *refusals: Exception) -> None:
+        super().__init__()
+        self.refusals = list(refusals)
+        self.cancelled: list[str] = []
+        self.taking._jobs = cast(JobEngine, SimpleNamespace(cancel=self.cancel))
+        kind, body = encode_entry(Command(verb, 7))
+        self.rows[1] = InboxRow(1, SHARD, kind, body, 0)
+
+    async def cancel(self, job: str) -> None:
+        if self.refusals:
+            raise self.refusals.pop()
+        self.cancelled.append(job)
+
+    async def take_away(self, taken: Take) -> None:
+        del self.rows[taken.id]
+
+    async def obeyed(self) -> None:
+        """Looks into the inbox until there is nothing left, or nothing more is done."""
+        for _ in range(10):
+            await self.taking.taken(10)
+            while self.taking._commands._tasks:
+                await asyncio.wait(self.taking._commands._tasks)
+        await self.taking.stop()
+
+
+async def test_a_request_that_nobody_could_carry_out_is_carried_out_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "AGAIN_S", 0.0)
+    asked = Asked("cancel", PersistenceError("away"), RunnerUnavailable("nobody"), EntityNotAssignedToRunner("moved"))
+    await asked.obeyed()
+    assert (asked.cancelled, asked.rows) == (["7"], {})
+
+
+async def test_a_request_that_makes_no_sense_any_more_is_taken_away() -> None:
+    asked = Asked("cancel", JobNotFound("no job has the id 7"))
+    await asked.obeyed()
+    assert (asked.cancelled, asked.rows) == ([], {})
+
+
+async def test_a_request_of_a_newer_version_stays_for_one_that_knows_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    asked = Asked("paint")
+    await asked.obeyed()
+    assert (asked.cancelled, list(asked.rows)) == ([], [1])

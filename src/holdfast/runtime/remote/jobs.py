@@ -9,14 +9,13 @@ answer, what asks for a change is checked against the store and left in the inbo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from holdfast.errors import (
     FencedOut,
     JobInvalid,
-    JobNotFound,
     RpcClientError,
     RunnerUnavailable,
     SendTimeout,
@@ -24,6 +23,7 @@ from holdfast.errors import (
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
 from holdfast.jobs.handle import JobHandle
+from holdfast.jobs.lookup import job_number
 from holdfast.kit.clock import Clock
 from holdfast.kit.ids import IdPool
 from holdfast.model.envelope import Request, Result
@@ -51,6 +51,7 @@ from .places import Places, Whereabouts
 from .rows import job_row
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 CHUNK_JOBS = 128
 """Jobs of one `submit_many` that are stored together, as far as they have one owner."""
@@ -58,6 +59,13 @@ POLL_S = 20.0
 """Seconds for which the runner is asked to wait for a job's end; who waits longer asks again."""
 
 Numbered = tuple[int, JobCall[Any]]
+
+
+class Again(NamedTuple):
+    """Jobs that were sent together and are to be sent again; `retry` says that they may have been stored."""
+
+    jobs: Sequence[Numbered]
+    retry: bool
 
 
 class RemoteJobs:
@@ -167,10 +175,7 @@ class RemoteJobs:
 
         Raises JobNotFound for what can't be a job's id.
         """
-        text = str(job)
-        if not (text.isascii() and text.isdigit() and len(text) <= 19):
-            raise JobNotFound(f"no job has the id {text[:40]!r}")
-        shard = await self._whereabouts.job(int(text))
+        shard = await self._whereabouts.job(job_number(job))
         return self._links.anyone if shard is None else lambda: self._links.toward(shard)
 
     # Submitting.
@@ -181,7 +186,7 @@ class RemoteJobs:
             self._check(call)
         await self._places.known()
         numbered = [(await self._ids.take(), call) for call in calls]
-        submitted = await self._store(numbered, perf_counter() + self._timeout_s, retry=False)
+        submitted = await self._store(numbered, perf_counter() + self._timeout_s)
         return [
             JobHandle(number, None, self, call.result)
             if (found := submitted.get(number)) is None
@@ -189,18 +194,22 @@ class RemoteJobs:
             for number, call in numbered
         ]
 
-    async def _store(self, jobs: Iterable[Numbered], deadline: float, *, retry: bool) -> dict[int, Submitted]:
+    async def _store(self, jobs: Sequence[Numbered], deadline: float) -> dict[int, Submitted]:
         """By the ids chosen here; what is not among them is in the inbox."""
         found: dict[int, Submitted] = {}
-        by_owner = self._by_owner(jobs)
-        if len(by_owner) == 1:
-            return await self._store_at(*by_owner[0], deadline, retry)
-        for outcome in await asyncio.gather(
-            *(self._store_at(link, some, deadline, retry) for link, some in by_owner), return_exceptions=True
-        ):
-            if isinstance(outcome, BaseException):
-                raise outcome  # after all of them have ended
-            found |= outcome
+        again = [Again(jobs, retry=False)]
+        while again:
+            tries = [
+                self._store_at(link, some, deadline, part.retry)
+                for part in again
+                for link, some in self._by_owner(part.jobs)
+            ]
+            again = []
+            for answer in await _all_of(tries):
+                if isinstance(answer, Again):
+                    again.append(answer)
+                else:
+                    found |= answer
         return found
 
     def _by_owner(self, jobs: Iterable[Numbered]) -> list[tuple[Link, list[Numbered]]]:
@@ -213,7 +222,10 @@ class RemoteJobs:
     def _shard_of(self, number: int, call: JobCall[Any]) -> int:
         return self._places.of_job(number, call.job_type, call.rules.key, call.rules.group)
 
-    async def _store_at(self, link: Link, jobs: list[Numbered], deadline: float, retry: bool) -> dict[int, Submitted]:
+    async def _store_at(
+        self, link: Link, jobs: list[Numbered], deadline: float, retry: bool
+    ) -> dict[int, Submitted] | Again:
+        """One try at one owner."""
         link.open()
         peer, left_s = link.peer, deadline - perf_counter()
         if peer is None and link.unreachable:
@@ -223,7 +235,7 @@ class RemoteJobs:
             raise SendTimeout(f"no runner stored the job within {self._timeout_s:g} s: {link.why}")
         if peer is None:
             await self._asker.pause(min(left_s, UNREACHED_PAUSE_S))
-            return await self._store(jobs, deadline, retry=retry)
+            return Again(jobs, retry)
         orders = tuple(order_of(call, number) for number, call in jobs)
         after = self._leavings.left_in({self._shard_of(number, call) for number, call in jobs})
         request = Request(0, questions.SUBMIT_JOBS, pack(Orders(orders, retry, after)), micros(left_s))
@@ -231,13 +243,12 @@ class RemoteJobs:
             reply = await peer.call(request)
         except NOT_EXECUTED:
             await self._asker.pause(min(left_s, REFUSED_PAUSE_S))
+            return Again(jobs, retry)
         except (RpcClientError, FencedOut):
-            retry = True
-        else:
-            assert isinstance(reply, Result), "a question is answered with a result"
-            stored = unpack(reply.payload, list[Submitted])
-            return {number: one for (number, _), one in zip(jobs, stored, strict=True)}
-        return await self._store(jobs, deadline, retry=retry)
+            return Again(jobs, retry=True)
+        assert isinstance(reply, Result), "a question is answered with a result"
+        stored = unpack(reply.payload, list[Submitted])
+        return {number: one for (number, _), one in zip(jobs, stored, strict=True)}
 
     async def _leave(self, jobs: Iterable[Numbered]) -> None:
         now_us = self._clock.now_us()
@@ -250,6 +261,18 @@ class RemoteJobs:
                 f"the arguments of {call.job_type} take {len(call.payload)} bytes, more than the "
                 f"{self._settings.payload_bytes_max} of jobs.payload_bytes_max; store them elsewhere and pass a name"
             )
+
+
+async def _all_of(tries: Sequence[Awaitable[T]]) -> Sequence[T]:
+    """Raises what one of them raised, after all of them have ended."""
+    if len(tries) == 1:
+        return [await tries[0]]
+    answers: list[T] = []
+    for answer in await asyncio.gather(*tries, return_exceptions=True):
+        if isinstance(answer, BaseException):
+            raise answer
+        answers.append(answer)
+    return answers
 
 
 FINISHED: Any = FinishedJob | None

@@ -254,7 +254,7 @@ class LinksByOwner:
 
     async def stop(self) -> None:
         await self._looks.stop()
-        for link in self._links.values():
+        for link in list(self._links.values()):
             await link.stop()
         await self._tasks.stop()
 

@@ -12,11 +12,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
-from holdfast.errors import EntityNotAssignedToRunner, MalformedMessage, RunnerUnavailable, SendTimeout
-from holdfast.kit.hashing import payload_hash
+from holdfast.errors import (
+    EntityNotAssignedToRunner,
+    RunnerNotRegistered,
+    RunnerUnavailable,
+    SendTimeout,
+)
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
-from holdfast.model.ids import MessageId, micros
+from holdfast.model.ids import MessageId
 from holdfast.model.inbox import Command, encode_entry
 from holdfast.model.message import InboxRow, MessageRow
 from holdfast.model.outbox import left
@@ -24,11 +28,12 @@ from holdfast.ports.turn import current_turn
 
 from .admission import Admission
 from .delivery import Delivery
-from .door import DEFAULTS, Receipt, SendOptions
+from .door import Receipt, SendOptions
 from .elsewhere import Elsewhere, Nowhere
 from .handler import Handler
 from .listeners import Accepted, Finished, fail
 from .manager import EntityManager
+from .outgoing import Outgoing
 from .running import TurnRunner
 from .streams import Streams
 from .surroundings import Surroundings
@@ -59,19 +64,22 @@ class LocalDoor:
         self._wheel = around.wheel
         self._ids = around.ids
         self._clock = around.clock
-        self._incarnation = around.runner_id
+        self._outgoing = Outgoing(around, manager=manager)
         self._call_timeout = around.settings.call_timeout
-        self._payload_bytes_max = around.settings.payload_bytes_max
         self._loop = around.loop
         self.inbox_left: Callable[[], None] = _nobody
         """Told when a handler has left something in the inbox."""
         self.elsewhere: Elsewhere = Nowhere(manager.not_here)
         """Where entities are found whose shard is not served here."""
         self._alone = True
+        self._lapsed: Callable[[], bool] = _never
 
-    def lead_to(self, elsewhere: Elsewhere) -> None:
-        """There are other runners, and this is the way to them."""
-        self.elsewhere, self._alone = elsewhere, False
+    def lead_to(self, elsewhere: Elsewhere, *, lapsed: Callable[[], bool]) -> None:
+        """There are other runners, and this is the way to them.
+
+        `lapsed`: whether one of them may have taken this one's place, so that what entities here know may be old.
+        """
+        self.elsewhere, self._alone, self._lapsed = elsewhere, False, lapsed
 
     def _surely_elsewhere(self, address: Address) -> bool:
         """Known without trying: a call that has to follow a refusal costs several times as much."""
@@ -113,8 +121,8 @@ class LocalDoor:
                 turn = self._queue(address, handler, arguments, caller, timeout)
             if not turn.settled:
                 await self._outcome(turn, timeout)
-            if turn.ending is not Ending.VALUE:
-                raise turn.outcome
+            if turn.ending is not Ending.VALUE or self._lapsed():
+                raise _unanswered(turn)
         except EntityNotAssignedToRunner as moved:
             follow = self._follow(moved, address, handler, options, started)
         except BaseException as error:
@@ -133,7 +141,7 @@ class LocalDoor:
             return await self.elsewhere.send(address, handler, args, kwargs, options)
         started = perf_counter()
         try:
-            row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
+            row = await self._outgoing.row(address, handler, args, kwargs, options)
             if caller is not None and not options.detached:
                 self._stage(caller, row)
                 receipt: Receipt[Any] = Receipt(MessageId(row.id), duplicate=False if row.key is None else None)
@@ -187,38 +195,6 @@ class LocalDoor:
             return False
         return not self._manager.shards.serves(shard)
 
-    async def row(self, address: Address, handler: Handler, payload: bytes, options: SendOptions) -> MessageRow:
-        """A durable message as it will be stored. Raises MalformedMessage for one that is too large."""
-        if len(payload) > self._payload_bytes_max:
-            raise MalformedMessage(
-                f"the arguments of {handler.signature.name} take {len(payload)} bytes, more than the "
-                f"{self._payload_bytes_max} of entities.payload_bytes_max"
-            )
-        now = self._clock.now_us()
-        message_id = self._ids.take_now() or await self._ids.take()
-        activation = self._live.get(address)
-        key = handler.dedupe_key(payload) if options.key is None else options.key
-        return MessageRow(
-            message_id,
-            self._manager.shard_of(address) if activation is None else activation.shard,
-            address.entity_type,
-            address.entity_id,
-            handler.name,
-            payload,
-            b"" if key is None else payload_hash(payload),
-            key,
-            None,  # headers
-            0 if options is DEFAULTS else _due_at(options, now),
-            options.name,
-            micros(options.every) if options.every else 0,
-            message_id,  # generation
-            0,  # deliveries
-            0,  # crashes
-            None,  # last_error
-            now,
-            self._incarnation,
-        )
-
     async def result(self, message_id: int, timeout: float | None) -> Any:
         """The outcome of a durable message. Raises MessageNotFound, SendTimeout, MessageDead, the declared error."""
         timeout_s, started = timeout or self._call_timeout, perf_counter()
@@ -256,8 +232,8 @@ class LocalDoor:
         turn = self._queue(address, handler, arguments, caller, timeout)
         if not turn.settled:
             await self._outcome(turn, timeout)
-        if turn.ending is Ending.FAILURE:
-            raise turn.outcome
+        if turn.ending is Ending.FAILURE or self._lapsed():
+            raise _unanswered(turn)
         return turn
 
     def _sent(self, address: Address) -> OperationMeter:
@@ -305,7 +281,7 @@ class LocalDoor:
             caller = current_turn.get()
             if caller is not None:
                 refuse_circle(caller, address)
-            row = await self.row(address, handler, handler.signature.encode(args, kwargs), options)
+            row = await self._outgoing.row(address, handler, args, kwargs, options)
             finished = Finished(self._loop)
             _, turn, message_id = await self._admission.accept(row, handler, finished, retry=False, one_way=False)
             if caller is not None and turn is not None:
@@ -369,8 +345,19 @@ class LocalDoor:
             self._delivery.deliver_later(row)
 
 
+def _never() -> bool:
+    return False
+
+
 def _nobody() -> None:
     """Without one who takes it, the inbox waits for the next runner."""
+
+
+def _unanswered(turn: HandlerTurn) -> Any:
+    """Why a volatile call has no answer: its own error, or that nobody knows whether the answer still counts."""
+    if turn.ending is not Ending.VALUE:
+        return turn.outcome
+    return RunnerNotRegistered("this runner's lease has ended: others may own its entities by now", executed="unknown")
 
 
 def _give_up(turn: HandlerTurn, timeout: float) -> None:
@@ -388,11 +375,3 @@ def _give_up(turn: HandlerTurn, timeout: float) -> None:
 
 def _late(future: asyncio.Future[Any], timeout: float, name: str) -> None:
     fail(future, SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key"))
-
-
-def _due_at(options: SendOptions, now: int) -> int:
-    if options.at is not None:
-        return max(1, micros(options.at.timestamp()))
-    if options.delay:
-        return now + micros(options.delay)
-    return now + micros(options.every) if options.every else 0

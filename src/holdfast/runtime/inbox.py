@@ -21,7 +21,6 @@ from holdfast.errors import (
     EntityNotAssignedToRunner,
     HoldfastError,
     JobError,
-    PersistenceError,
     RunnerNotRegistered,
     RunnerUnavailable,
 )

@@ -62,6 +62,8 @@ class Outfit:
     """Of jobs' handlers."""
     elsewhere: Elsewhere | None
     """The way to other runners; None on a store that has one runner."""
+    lapsed: Callable[[], bool]
+    """Whether the lease may have ended."""
 
 
 class Incarnation:
@@ -178,7 +180,7 @@ class Incarnation:
         )
         engine = EntityEngine(around)
         if outfit.elsewhere is not None:
-            engine.door.lead_to(outfit.elsewhere.door)
+            engine.door.lead_to(outfit.elsewhere.door, lapsed=outfit.lapsed)
         return engine
 
     def _job_engine(self, territory: Territory) -> JobEngine:

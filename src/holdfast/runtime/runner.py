@@ -361,8 +361,6 @@ class Runner:
         self._routes.learn([row for row, _ in told.shards], (told.runner,))
         self._ownership.handed(HandOver(row, closed_s) for row, closed_s in told.shards)
 
-    # What runs here.
-
     def _fitted_out(self, groups: Sequence[GroupRow]) -> Outfit:
         return Outfit(
             store=self._store,
@@ -379,6 +377,7 @@ class Runner:
             placement=Placement.of(groups, self._group_of_type),
             context=self._context,
             elsewhere=self._elsewhere,
+            lapsed=self._lapsed,
         )
 
     async def _prune(self) -> None:

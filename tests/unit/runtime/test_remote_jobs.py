@@ -30,7 +30,7 @@ async def work(number: int) -> int:
 
 
 class Played:
-    """Two owners of shards, each with the refusals that the test gives it; job ids in turn belong to one and the other."""
+    """Two owners of shards, each with the refusals that the test gives it; ids belong in turn to one and the other."""
 
     def __init__(self) -> None:
         self.orders: list[Orders] = []

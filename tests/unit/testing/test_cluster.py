@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from holdfast import App, Entity, JobHandle, message, testing
-from holdfast.errors import MessageError, UsageError
+from holdfast.errors import MessageError, RunnerNotRegistered, UsageError
 from holdfast.testing.process import current
 
 app = App("shop")
@@ -175,6 +175,27 @@ async def test_a_runner_that_is_cut_off_is_replaced(t: testing.LiveCluster) -> N
     t.heal()
     await t.settle()
     assert set(owners(t)) == {1, 2, 3}
+
+
+async def test_a_runner_that_is_cut_off_answers_nobody_in_its_own_process_either(t: testing.LiveCluster) -> None:
+    """A web application, say, that hosts it: what it knows of the entity may be old."""
+    name = next(name for name in (f"s{n}" for n in range(24)) if t.owner_of(Stock, name) == 1)
+    stock, inside = app.ref(Stock, name), t._members[1].process
+    await stock.put(1)
+
+    async def ask() -> int:
+        return await stock.count()
+
+    assert await inside.run(ask()) == 1
+    t.partition(1, store=True)
+    assert await inside.run(ask()) == 1, "nobody can have taken its place yet"
+    await t.settle()
+    assert await stock.put(1) == 2
+    with pytest.raises(RunnerNotRegistered):
+        await inside.run(ask())
+    t.heal()
+    await t.settle()
+    assert await inside.run(ask()) == 2
 
 
 async def test_runners_that_do_not_hear_each_other_meet_in_the_store(t: testing.LiveCluster) -> None:

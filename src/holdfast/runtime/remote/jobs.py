@@ -197,7 +197,7 @@ class RemoteJobs:
     async def _store(self, jobs: Sequence[Numbered], deadline: float) -> dict[int, Submitted]:
         """By the ids chosen here; what is not among them is in the inbox."""
         found: dict[int, Submitted] = {}
-        again = [Again(jobs, retry=False)]
+        again: list[Again] = [Again(jobs, retry=False)]
         while again:
             tries = [
                 self._store_at(link, some, deadline, part.retry)

@@ -38,7 +38,7 @@ def run(place_in: Callable[[AsyncExitStack, ManualClock], Awaitable[Place]], *, 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         type("Machine", (OwnershipSteps, WorkSteps), body),
         settings=settings(
-            max_examples=EXAMPLES or (30 if cheap else 12),
+            max_examples=EXAMPLES or (30 if cheap else 6),
             stateful_step_count=40,
             derandomize=not EXAMPLES,
             database=None,

@@ -13,16 +13,16 @@ in between is held against the counters. Gauges are held against the second read
     redeliveries, dead messages         by entity type
 
 It holds for processes that are alone on the store and at rest: what is between its commit and its count is on one side
-only. Where they are not at rest, `moved` says by how much the numbers of a type may differ. What leaves no row (failed
-attempts, volatile messages, duplicates) can't be compared.
+only. Where they are not at rest, two numbers may differ by as much as the store's moved while both were read. What
+leaves no row (failed attempts, volatile messages, duplicates) can't be compared.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import partial
 from typing import NamedTuple
 
 from holdfast.metrics import Labels
@@ -33,7 +33,7 @@ Samples = Mapping[tuple[str, Labels], float]
 """The samples of a scrape, by name and labels; `MetricsService.snapshot()` gives them."""
 
 EMPTY = Ledger(jobs=(), messages=(), entities_stored=0, inbox=0, counted_by={})
-NOTHING: Mapping[str, float] = MappingProxyType({})
+Window = tuple[Ledger, Ledger]
 
 
 class Finding(NamedTuple):
@@ -106,24 +106,24 @@ MESSAGES = (
 )
 
 
-def reconcile(
-    samples: Samples, now: Ledger, *, since: Ledger = EMPTY, moved: Mapping[str, float] = NOTHING
-) -> list[Finding]:
+def reconcile(samples: Samples, now: Ledger, *, since: Ledger = EMPTY, windows: Sequence[Window] = ()) -> list[Finding]:
     """Every comparison, agreeing or not.
 
-    `since` is the ledger as it was when the counters began. `moved`: by job type and entity type, how much of it was
-    under way while both sides were read.
+    `since` is the ledger as it was when the counters began. `windows`: the ledger before and after each reading of the
+    samples, where it may have moved meanwhile.
     """
     found: list[Finding] = []
     for rule in COUNTERS:
-        grown = _grown(_of_jobs(now, rule.stored, rule.labels), _of_jobs(since, rule.stored, rule.labels))
+        stored = partial(_of_jobs, value=rule.stored, labels=rule.labels)
+        grown, moved = _grown(stored(now), stored(since)), _moved(stored, windows)
         found += _compared(rule.what, _summed(samples, rule.metric, rule.labels), grown, moved)
+    activity = _moved(_activity, windows)
     for rule in GAUGES:
-        stored = _of_jobs(now, rule.stored, rule.labels)
-        found += _compared(rule.what, _summed(samples, rule.metric, rule.labels), stored, moved)
-    found += _balance(samples, now, since, moved)
+        found += _compared(rule.what, _summed(samples, rule.metric, TYPE), _of_jobs(now, rule.stored), activity)
+    found += _balance(samples, now, since, activity)
     for message in MESSAGES:
-        grown = _grown(_of_messages(now, message.stored), _of_messages(since, message.stored))
+        stored = partial(_of_messages, value=message.stored)
+        grown, moved = _grown(stored(now), stored(since)), _moved(stored, windows)
         found += _compared(message.what, _summed(samples, message.metric, ("entity_type",)), grown, moved)
     return found
 
@@ -132,23 +132,23 @@ def disagreements(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if not finding.agrees]
 
 
-def _balance(samples: Samples, now: Ledger, since: Ledger, moved: Mapping[str, float]) -> Iterator[Finding]:
+def _balance(samples: Samples, now: Ledger, since: Ledger, activity: Numbers) -> Iterator[Finding]:
     """Every job that came in went somewhere: by the counters, then by the ledger."""
     came = _added(_of_jobs(since, lambda one: one.live), *(_summed(samples, metric, TYPE) for metric in CAME_IN))
     went = _added(*(_summed(samples, metric, TYPE) for metric in WENT))
-    yield from _compared("counted as taken in", came, went, moved)
+    yield from _compared("counted as taken in", came, went, activity)
     yield from _compared(
         "stored as taken in",
         _of_jobs(now, lambda one: one.enqueued + one.replayed),
         _of_jobs(now, lambda one: one.completed + one.cancelled + one.dead + one.live),
-        NOTHING,
+        {},
     )
 
 
-def _compared(what: str, counted: Numbers, stored: Numbers, moved: Mapping[str, float]) -> Iterator[Finding]:
+def _compared(what: str, counted: Numbers, stored: Numbers, moved: Numbers) -> Iterator[Finding]:
     """A number that one side does not know is a zero there: it has never moved."""
     for key in sorted(counted.keys() | stored.keys()):
-        yield Finding(what, "/".join(key), counted.get(key, 0), stored.get(key, 0), moved.get(key[0], 0))
+        yield Finding(what, "/".join(key), counted.get(key, 0), stored.get(key, 0), moved.get(key, 0))
 
 
 def _summed(samples: Samples, metric: str, labels: tuple[str, ...]) -> Numbers:
@@ -174,6 +174,16 @@ def _of_messages(ledger: Ledger, value: Callable[[MessageCounts], int]) -> Numbe
 
 def _grown(now: Numbers, since: Numbers) -> Numbers:
     return {key: now.get(key, 0) - since.get(key, 0) for key in now.keys() | since.keys()}
+
+
+def _moved(stored: Callable[[Ledger], Numbers], windows: Sequence[Window]) -> Numbers:
+    changes = ({key: abs(by) for key, by in _grown(stored(after), stored(before)).items()} for before, after in windows)
+    return _added(*changes)
+
+
+def _activity(ledger: Ledger) -> Numbers:
+    """Of each job type, how far it has come in all: what a change of any of its counts changes."""
+    return _of_jobs(ledger, lambda one: one.enqueued + one.replayed + one.completed + one.cancelled + one.dead)
 
 
 def _added(*parts: Numbers) -> Numbers:

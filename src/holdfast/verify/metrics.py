@@ -11,8 +11,7 @@ taken again.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import cast
@@ -24,7 +23,7 @@ from prometheus_client.openmetrics import parser
 from holdfast.admin.reconcile import COUNTERS, MESSAGES, Finding, Samples, disagreements, reconcile
 from holdfast.errors import RunnerUnavailable
 from holdfast.metrics.exposition import Format
-from holdfast.model.ledger import JobCounts, Ledger, MessageCounts
+from holdfast.model.ledger import Ledger
 from holdfast.ports.store import ClientStore
 
 LAG_S = 0.5
@@ -86,9 +85,9 @@ async def look(store: ClientStore, pages: Pages) -> Look:
 
 def compared(first: Look, second: Look) -> list[Finding]:
     """Raises RunnerUnavailable where a counter fell."""
-    moved = Counter(_moved(first))
-    moved.update(_moved(second))
-    findings = reconcile(_grown(first.samples, second.samples), second.after, since=first.after, moved=moved)
+    windows = [(one.before, one.after) for one in (first, second)]
+    grown = _grown(first.samples, second.samples)
+    findings = reconcile(grown, second.after, since=first.after, windows=windows)
     return [*findings, Finding(SHARDS, "all groups", _sum(second.samples, "cluster_shards_assigned"), second.owned)]
 
 
@@ -124,24 +123,6 @@ def _grown(first: Samples, second: Samples) -> Samples:
             if grown[key] < 0:
                 raise RunnerUnavailable(f"{key[0]} fell: a runner was started anew meanwhile; ask again")
     return grown
-
-
-def _moved(one: Look) -> Mapping[str, float]:
-    """By type: how much the store's numbers changed around the pages."""
-    moved: Counter[str] = Counter()
-    for before, after in ((one.before.jobs, one.after.jobs), (one.before.messages, one.after.messages)):
-        numbers, earlier = dict(_numbers(after)), dict(_numbers(before))
-        for key in numbers.keys() | earlier.keys():
-            moved[key[0]] += abs(numbers.get(key, 0) - earlier.get(key, 0))
-    return moved
-
-
-def _numbers(rows: Iterable[JobCounts | MessageCounts]) -> Iterator[tuple[tuple[str, int, str], int]]:
-    for row in rows:
-        kind, priority = (row.job_type, row.priority) if isinstance(row, JobCounts) else (row.entity_type, 0)
-        for name, value in row._asdict().items():
-            if isinstance(value, int) and name != "priority":
-                yield (kind, priority, name), value
 
 
 def _sum(samples: Samples, name: str) -> float:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,11 @@ failing: dict[str, int] = {}
 @dataclass
 class Log:
     lines: list[str] = field(default_factory=list)
+
+
+@shop.job
+async def run(line: str) -> None:
+    began.append(line)
 
 
 @shop.entity(keep_alive=True)
@@ -63,6 +69,10 @@ class Queue(Entity[Log]):
         await self.ref(Queue, to).put.opts(every=100.0, name="tick").send(f"{line} tick")
         began.append("forwarding")
         await asyncio.sleep(seconds)
+
+    @message(durable=True)
+    async def submit_one(self, line: str) -> None:
+        await self.submit(run, line)
 
     @message(durable=True)
     async def insert(self, line: str, seconds: float) -> None:
@@ -240,6 +250,19 @@ async def test_what_a_handler_sends_to_a_shard_that_has_left_waits_in_the_inbox(
         assert await app.ref(Queue, "q").show() == ["a"]
         await t.clock.advance(120)
         assert sorted(await app.ref(Queue, "q").show()) == ["a", "a later", "a tick"]
+
+
+async def test_a_job_that_a_handler_submits_while_the_lease_has_lapsed_runs_and_is_counted(hosting: Hosting) -> None:
+    """The lease may have been renewed by the time of the commit."""
+    async with hosting(shop) as (app, t):
+        holdings = node_of(t)._incarnation.jobs._holdings
+        territory, holdings._territory = holdings._territory, SimpleNamespace(serves=lambda shard: False)
+        await app.ref(Queue, "q").submit_one("ran")
+        holdings._territory = territory
+        await t.settle()
+        assert began == ["ran"]
+        enqueued = [value for (name, _), value in app.metrics.snapshot().items() if name == "jobs_enqueued_total"]
+        assert sum(enqueued) == 1
 
 
 async def test_open_streams_end_with_the_move(hosting: Hosting) -> None:

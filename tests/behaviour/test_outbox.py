@@ -62,6 +62,17 @@ class Stock(Entity[Log]):
         return self.state.lines
 
 
+async def _reserve_mixed(stock: Stock, orders: list[str]) -> None:
+    """Those in capitals under a key, the others without."""
+    for order in orders:
+        await (stock.reserve.opts(key=order) if order.isupper() else stock.reserve).send(order)
+
+
+@shop.job
+async def reserve_all(orders: list[str]) -> None:
+    await _reserve_mixed(kept[0].ref(Stock, "s"), orders)
+
+
 @shop.entity
 class Cart(Entity[Log]):
     async def _all(self, order: str) -> None:
@@ -112,6 +123,10 @@ class Cart(Entity[Log]):
     @message(readonly=True)
     async def peek(self) -> None:
         await self.ref(Stock, "s").reserve.send("from readonly")
+
+    @message
+    async def mixed(self, orders: list[str]) -> None:
+        await _reserve_mixed(self.ref(Stock, "s"), orders)
 
     @message
     async def twice(self, order: str) -> list[bool]:
@@ -278,6 +293,22 @@ async def test_a_handlers_sends_are_deduplicated_like_any_other(hosting: Hosting
         await t.settle()
         assert sorted(await app.ref(Stock, "s").show()) == ["o-1", "o-2", "o-3"]
         assert await cart.show() == ["o-1", "o-1", "o-1", "o-2"]
+
+
+async def test_what_a_handler_sends_with_and_without_keys_stays_in_order(hosting: Hosting) -> None:
+    """Of one handler, of several in one commit, and of later ones."""
+    async with hosting(shop) as (app, t):
+        cart = app.ref(Cart, "c")
+        orders = [["A", "b", "C"], ["d"], ["E"], ["f", "g"]]
+        for some in orders[:2]:
+            await cart.mixed(some)
+        await asyncio.gather(*(cart.mixed(some) for some in orders[2:]))
+        await t.settle()
+        assert await app.ref(Stock, "s").show() == ["A", "b", "C", "d", "E", "f", "g"]
+        kept.append(app)
+        await reserve_all.submit(["H", "i"])
+        await t.settle()
+        assert (await app.ref(Stock, "s").show())[-2:] == ["H", "i"]
 
 
 async def test_a_handlers_send_under_a_used_key_has_the_conflict_as_its_outcome(hosting: Hosting) -> None:

@@ -195,6 +195,21 @@ async def test_a_timer_is_cancelled_by_name(hosting: Hosting) -> None:
         assert events == ["t"]
 
 
+async def test_a_timer_that_has_just_run_is_not_there_to_be_cancelled(hosting: Hosting) -> None:
+    """Its commit, and that of who asks, may be one and the same, which the store has not seen yet."""
+    async with hosting(shop) as (app, t):
+        clock = app.ref(Clock, "c")
+        await clock.once(10, "ran")
+        blocking = asyncio.create_task(clock.block(25))
+        await t.clock.advance(15)
+        stopping = asyncio.create_task(clock.stop())
+        await t.clock.advance(20)
+        await blocking
+        assert await stopping is False
+        assert events == ["ran"]
+        assert await clock.count() == 1
+
+
 async def test_a_handler_that_fails_has_set_and_cancelled_nothing(hosting: Hosting) -> None:
     async with hosting(shop) as (app, t):
         clock = app.ref(Clock, "c")

@@ -179,7 +179,7 @@ class Admission:
         """Deletes the pending timer; inside a handler, with the handler's commit."""
         unstaged = caller is not None and unstage(caller, address, name)
         row = await self._reader.timer(address, name)
-        if row is None:
+        if row is None or self._is_past(row, caller):
             return unstaged
         cancel = TimerCancel(address.entity_type, address.entity_id, name)
         if caller is not None:
@@ -189,6 +189,11 @@ class Admission:
             await self._committer.written([cancel])
             self._delivery.forget_timer(row.id)
         return True
+
+    def _is_past(self, row: MessageRow, caller: HandlerTurn | None) -> bool:
+        """Whether the timer has been handled, in a turn before this one whose commit the store has not seen yet."""
+        turn = self._inflight.get(row.id)
+        return turn is not None and turn is not caller and turn.started_at > 0 and not (turn.due_at or row.every_us)
 
     async def _known(self, row: MessageRow, listener: Listener, *, retry: bool) -> Admitted | None:
         """The earlier message of the same id or key, where there is one."""

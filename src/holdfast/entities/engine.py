@@ -72,6 +72,7 @@ class EntityEngine:
             around, manager=self.manager, runner=runner, admission=self.admission, delivery=self.delivery
         )
         committer.inbox_left = lambda: self.door.inbox_left()
+        self.leftovers = committer.leftovers
         self._backlog = Backlog(around, shards=self.shards, delivery=self.delivery, inflight=inflight)
         self.delivery.crowded = self._backlog.walk_again
         self._passivation = Passivation(self.manager, around.loop.time)
@@ -100,6 +101,7 @@ class EntityEngine:
         if not fresh:
             return
         self.delivery.catching_up.taking(fresh)
+        self.leftovers.left(self.shards.held)
         try:
             # What these entities send from here on is younger than what they sent where they were.
             await self._around.ids.renew()
@@ -120,7 +122,8 @@ class EntityEngine:
     def _perhaps_stored(self, rows: list[Row]) -> None:
         """What the handlers of a commit of unknown outcome sent is delivered where it turns out to be stored."""
         self.delivery.catching_up.look_for([row.id for row in rows if isinstance(row, MessageRow)])
-        if any(isinstance(row, InboxRow) for row in rows):
+        if left := {row.shard for row in rows if isinstance(row, InboxRow)}:
+            self.leftovers.left(left)
             self.door.inbox_left()
 
     def under_way(self) -> list[str]:

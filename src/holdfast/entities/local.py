@@ -326,7 +326,8 @@ class LocalDoor:
 
     def _stage(self, caller: Any, row: MessageRow) -> None:
         """Joins the handler's transaction."""
-        if row.key is not None or self._is_foreign(caller, row.shard):
+        behind = not row.due_at and _leaves_for(caller, row.shard)
+        if row.key is not None or behind or self._is_foreign(caller, row.shard):
             # Only the owner can tell, and only once this is committed, whether the key is in use.
             entry = left(row)
             caller.stage(entry, len(entry.body))
@@ -340,13 +341,18 @@ class LocalDoor:
         caller.after_commit(lambda: self._deliver_staged(caller, row))
 
     def _deliver_staged(self, caller: Any, row: MessageRow) -> None:
-        sure = not isinstance(caller, HandlerTurn) or (row.name is None and not caller.readdressed)
+        sure = isinstance(caller, HandlerTurn) and row.name is None and not caller.readdressed
         if sure or is_staged(caller, row):
             self._delivery.deliver_later(row)
 
 
 def _never() -> bool:
     return False
+
+
+def _leaves_for(caller: Any, shard: int) -> bool:
+    """Whether the handler has left something in the inbox of this shard, which is taken later than what is stored."""
+    return any(isinstance(row, InboxRow) and row.shard == shard for row in caller.rows or ())
 
 
 def _nobody() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holdfast.model.address import Address
 from holdfast.model.message import MessageRow, TimerCancel
+from holdfast.ports.turn import Turn
 
 from .turns import HandlerTurn
 
@@ -22,7 +23,7 @@ def unstage(turn: HandlerTurn, address: Address, name: str) -> bool:
     return True
 
 
-def is_staged(turn: HandlerTurn, row: MessageRow) -> bool:
+def is_staged(turn: Turn, row: MessageRow) -> bool:
     """Whether the row is still among what the handler commits."""
     return any(one is row for one in turn.rows or ())
 

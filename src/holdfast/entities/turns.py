@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from holdfast.errors import CallCircle, HandlerEnded, MessageError, UsageError
 from holdfast.model.address import Address
 from holdfast.model.job import JobRow
-from holdfast.model.message import MessageRow
+from holdfast.model.message import InboxRow, MessageRow
 from holdfast.model.signature import SCALARS
 from holdfast.model.unit import Row
 from holdfast.ports.journal import OpenTransaction, Transaction
@@ -196,7 +196,7 @@ class HandlerTurn:
     interrupted: MessageError | None = None
     """Why its handler was ended from outside, as its caller hears it."""
     outgoing = False
-    """Whether it has staged rows for other entities or jobs, whose shard may not be this runner's."""
+    """Whether it has staged rows for entities or jobs, whose shard may not be this runner's."""
     readdressed = False
     """Whether some of these were left in the inbox in the end."""
     stored = False
@@ -242,7 +242,7 @@ class HandlerTurn:
             self.rows = []
         self.rows.append(row)
         self.size_bytes += size_bytes
-        if isinstance(row, MessageRow | JobRow):
+        if isinstance(row, MessageRow | JobRow | InboxRow):
             self.outgoing = True
 
     def after_commit(self, act: Callable[[], None]) -> None:

@@ -15,11 +15,13 @@ from typing import Protocol
 
 from holdfast.errors import FencedOut, PersistenceError
 from holdfast.kit.batching import Closed
-from holdfast.model.message import StateRow
+from holdfast.model.job import JobRow
+from holdfast.model.message import MessageRow, StateRow
 from holdfast.model.outbox import readdressed
 from holdfast.model.unit import Row, Unit
 from holdfast.ports.commits import CommitItem
 
+from .leftovers import Leftovers
 from .shards import Shards
 from .surroundings import Surroundings
 from .turns import Activation, Ending, HandlerTurn
@@ -46,7 +48,7 @@ class Freed(Protocol):
 class EntityUnit(CommitItem):
     """The turns of one entity that commit together; its state's row comes last, when a flush takes it."""
 
-    __slots__ = ("_activation", "_encoded", "_freed", "_limit", "turns")
+    __slots__ = ("_activation", "_encoded", "_freed", "_limit", "left", "turns")
 
     def __init__(self, activation: Activation, freed: Freed, limit: int) -> None:
         self._activation = activation
@@ -54,6 +56,8 @@ class EntityUnit(CommitItem):
         self._limit = limit
         self._encoded: bytes | None = None
         self.turns: list[HandlerTurn] = []
+        self.left: set[int] = set()
+        """The shards in whose inbox it leaves something."""
         self.rows = []
         self.size_bytes = 0
 
@@ -159,6 +163,7 @@ class Committer:
     def __init__(self, around: Surroundings, *, freed: Freed, shards: Shards) -> None:
         self._group = around.group
         self._shards = shards
+        self.leftovers = Leftovers()
         self.inbox_left: Callable[[], None] = _nothing
         """Told when a commit has left something in the inbox."""
         self._unit_messages_max = around.settings.unit_messages_max
@@ -170,37 +175,54 @@ class Committer:
         if activation.dropped and (turn.ending is not Ending.FAILURE or activation.leaving):
             self._freed.ran_in_vain(turn)
             return
-        if turn.outgoing:
-            self._readdress(turn)
         unit = activation.open
-        if not isinstance(unit, EntityUnit):
-            unit = EntityUnit(activation, self._freed, self._unit_messages_max)
-            activation.open = unit
+        if isinstance(unit, EntityUnit):
+            if turn.outgoing:
+                self._readdress(turn, unit.left)
             unit.join(turn)
-            try:
-                self._group.add(unit)
-            except Closed as closed:
-                _refuse(unit, closed)
-        else:
-            unit.join(turn)
+            return
+        unit = EntityUnit(activation, self._freed, self._unit_messages_max)
+        if turn.outgoing:
+            self._readdress(turn, unit.left)
+        activation.open = unit
+        unit.join(turn)
+        try:
+            self._group.add(unit)
+        except Closed as closed:
+            _refuse(unit, closed)
 
     def unit_of(self, turn: HandlerTurn) -> Unit:
         """What a turn with a transaction of its own commits there."""
         if turn.outgoing:
-            self._readdress(turn)
+            self._readdress(turn, set())
         unit = Unit()
         unit.rows += turn.rows or []
         if turn.encoded is not None:
             unit.add(state_row(turn.activation, turn.encoded))
         return unit
 
-    def _readdress(self, turn: HandlerTurn) -> None:
-        """What it sends to a shard that has left since goes to the inbox; its own entity's commit is waited for."""
+    def _readdress(self, turn: HandlerTurn, left: set[int]) -> None:
+        """What it sends to a shard that has left since goes to the inbox, and so does what would overtake that.
+
+        `left` are the shards in whose inbox the commit leaves something, and grows.
+        """
         own = turn.activation.shard
-        rows = readdressed(turn.rows or (), lambda shard: shard == own or self._shards.serves(shard))
+
+        def ours(row: MessageRow | JobRow) -> bool:
+            if row.shard != own and not self._shards.serves(row.shard):
+                return False
+            delayed = row.due_at > 0  # which has no order to keep
+            return delayed or not (row.shard in left or row.shard in self.leftovers)
+
+        rows = readdressed(turn.rows or (), ours, left)
         if rows is not None:
             turn.rows, turn.readdressed = rows, True
-            turn.after = [*(turn.after or ()), self.inbox_left]
+        if left:
+            turn.after = [*(turn.after or ()), lambda: self._left(left)]
+
+    def _left(self, shards: set[int]) -> None:
+        self.leftovers.left(shards)
+        self.inbox_left()
 
     def known(self, turn: HandlerTurn) -> None:
         """The transaction of this turn has committed."""

@@ -28,7 +28,6 @@ from holdfast.ports.journal import OpenTransaction
 from .attempt import Attempt
 from .ending import Ending
 from .outcomes import Available, Cancelled, Completed, Dead, Outcome, Retry
-from .staged import settled_rows
 from .surroundings import Surroundings
 from .units import commit_unit
 
@@ -136,8 +135,8 @@ class Abroad:
         kind, body = encode_entry(_entry(attempt, ending.outcome, self._around.runner_id, ending.finished_at))
         unit.add(InboxRow(number, row.shard, kind, body, now_us), len(body))
         if type(ending.outcome) is Completed and not attempt.plain:
-            staged, size = attempt.staged()
-            unit.rows += settled_rows(staged, self._around.territory, now_us)
+            staged, size = attempt.settled(self._around.territory)
+            unit.rows += staged
             unit.size_bytes += size
         unit.rows += record.end()
         if remaining := record.remaining():

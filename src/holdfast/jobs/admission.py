@@ -30,7 +30,6 @@ from holdfast.errors import (
     PersistenceError,
 )
 from holdfast.kit.hashing import payload_hash
-from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import micros
 from holdfast.model.job import JobRow
 from holdfast.ports.commits import CommitItem
@@ -107,15 +106,15 @@ class Admission:
         door: JobDoor,
         tallies: Tallies,
         holdings: Holdings,
-        tasks: TaskOwner,
         arrived: Callable[[JobRow], None],
+        found: Callable[[JobRow], None],
     ) -> None:
-        """`arrived` takes each row once it is stored; `door` is what handles wait at."""
+        """`arrived` takes each row once it is stored, `found` where the row may have been read from the store by then;
+        `door` is what handles wait at."""
         self._door = door
         self._elsewhere = around.elsewhere
         self._placement = around.placement
         self._holdings = holdings
-        self._tasks = tasks
         self._commits = around.commits
         self._reader = around.reader
         self._ids = around.ids
@@ -125,6 +124,7 @@ class Admission:
         self._tallies = tallies
         self._runner_id = around.runner_id
         self._arrived = arrived
+        self._found = found
         self._under_way: dict[KeyName, asyncio.Future[None]] = {}
 
     async def submit(self, call: JobCall[R]) -> JobHandle[R]:
@@ -170,6 +170,10 @@ class Admission:
                 if self._is_ours(call, number):
                     return number
         raise moved(self._shard(call, number))
+
+    def shards_of(self, calls: Sequence[tuple[JobCall[Any], int]]) -> set[int]:
+        """Where these jobs belong."""
+        return {self._shard(call, number) for call, number in calls}
 
     def _is_ours(self, call: JobCall[Any], number: int) -> bool:
         return self._holdings.serves(self._shard(call, number))
@@ -305,7 +309,7 @@ class Admission:
                 return self._same(known, digest, name), True
         row = self._row(call, await self._id_to_stage(call), digest)
         turn.stage(row, len(call.payload))
-        turn.after_commit(partial(self._staged_committed, row, self._holdings.term(row.shard)))
+        turn.after_commit(partial(self._staged_committed, turn, row, self._holdings.term(row.shard)))
         if digest is not None:
             keys.keys[name] = Known(row.id, digest)
             _staged_keys.set(keys)
@@ -318,19 +322,15 @@ class Admission:
         except EntityNotAssignedToRunner:
             return await self._ids.take()
 
-    def _staged_committed(self, row: JobRow, term: int) -> None:
-        """It is ours to count if its shard has been served here all the time; else the store has to be asked."""
+    def _staged_committed(self, turn: Turn, row: JobRow, term: int) -> None:
+        """It is counted here unless it was left in the inbox, and held here if its shard is."""
+        if all(written is not row for written in turn.rows or ()):
+            return
+        self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
         if term and self._holdings.term(row.shard) == term:
-            self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
             self._arrived(row)
-        elif term:
-            self._tasks.start(self._count_if_ours(row), name=f"admission of job {row.id}")
-
-    async def _count_if_ours(self, row: JobRow) -> None:
-        """The shard was given away while the handler's unit was written: was the row stored, or left in the inbox?"""
-        stored = await self._reader.live(row.id) or await self._reader.archived(row.id)
-        if stored is not None and stored.admitted_by == self._runner_id:
-            self._tallies.of(row.job_type, row.priority).submitted.succeeded(0.0)
+        else:
+            self._found(row)
 
     async def find(self, name: KeyName) -> Known | None:
         """The job that holds a key, running or finished."""

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from holdfast.errors import HandlerEnded
 from holdfast.model.job import EndStart, JobRow
+from holdfast.model.outbox import readdressed
 from holdfast.model.unit import Row
 from holdfast.ports.journal import OpenTransaction
+from holdfast.ports.territory import Territory
 
 from .job_type import JobType
 from .tally import Tally
@@ -152,7 +154,7 @@ class Attempt:
 
     @property
     def rows(self) -> Sequence[Row] | None:
-        """What the handler has staged."""
+        """What the handler has staged; once its end is on its way, as it is written."""
         return self._extras.rows if self._extras is not None else None
 
     @property
@@ -160,9 +162,19 @@ class Attempt:
         """Nothing but the job's end is to be written, and nobody is to be told of it."""
         return self._extras is None
 
-    def staged(self) -> tuple[Sequence[Row], int]:
-        """What the handler wants to be written with its end, and its size in bytes."""
-        return (self._extras.rows, self._extras.size) if self._extras is not None else ((), 0)
+    def settled(self, territory: Territory) -> tuple[Sequence[Row], int]:
+        """What the handler wants to be written with its end, and its size in bytes.
+
+        What is for a shard that is not served at this moment waits in the inbox for its owner. Ids stay, and with them
+        what was promised of them.
+        """
+        extras = self._extras
+        if extras is None:
+            return (), 0
+        rows = readdressed(extras.rows, lambda row: territory.serves(row.shard), set())
+        if rows is not None:
+            extras.rows = rows
+        return extras.rows, extras.size
 
     def acts(self) -> Sequence[Callable[[], None]]:
         return self._extras.acts if self._extras is not None else ()

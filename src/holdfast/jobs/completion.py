@@ -45,7 +45,6 @@ from .outcomes import (
 )
 from .roster import Roster
 from .rows import end_row, followed
-from .staged import settled_rows
 from .surroundings import Surroundings
 from .tally import Tallies
 from .waiters import Waiters
@@ -94,7 +93,7 @@ class Completion:
         self._arrived = arrived
         self._rules: dict[str, RetryRule] = {}
         self.unwritten = 0
-        self.settling: set[Attempt] = set()
+        self.settling: dict[Attempt, None] = {}
         """Attempts whose own transaction is being committed, outside the group batch."""
         self.abroad = Abroad(around, tasks=tasks, reported=self.reported, dropped=self._drop, unfit=self._fail_instead)
 
@@ -146,7 +145,7 @@ class Completion:
         elif transaction is None:
             self._commits.add(ending)
         else:
-            self.settling.add(attempt)
+            self.settling[attempt] = None
             settling = self._settle_transaction(ending, transaction)
             self._tasks.start(settling, name=f"transaction of job {attempt.held.row.id}")
 
@@ -155,8 +154,8 @@ class Completion:
         row = end_row(attempt.held.row, outcome, ending.finished_at, self._runner_id)
         ending.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
         if type(outcome) is Completed and not attempt.plain:
-            staged, size = attempt.staged()
-            ending.rows += settled_rows(staged, self._territory, ending.finished_at)
+            staged, size = attempt.settled(self._territory)
+            ending.rows += staged
             ending.size_bytes += size
         if attempt.record.open == 0:
             ending.rows += attempt.record.end()
@@ -166,7 +165,7 @@ class Completion:
         try:
             await self._commit_transaction(ending, transaction)
         finally:
-            self.settling.discard(ending.attempt)
+            self.settling.pop(ending.attempt, None)
 
     async def _commit_transaction(self, ending: Ending, transaction: OpenTransaction) -> None:
         if type(ending.outcome) is not Completed:
@@ -190,7 +189,7 @@ class Completion:
             self._drop(ending)
             log.warning("job %s was taken over; its end is not ours to write", job)
         elif isinstance(error, Conflict):
-            if type(ending.outcome) is Completed and ending.attempt.staged()[0]:
+            if type(ending.outcome) is Completed and ending.attempt.rows:
                 self._fail_instead(ending, error)
             else:
                 self._drop(ending)

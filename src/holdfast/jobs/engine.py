@@ -154,7 +154,12 @@ class JobEngine:
         """Where submits and requests come in."""
         around, arrived = self._around, self._intake.arrived
         self._admission = Admission(
-            around, door=self, tallies=self._tallies, holdings=self._holdings, tasks=self._tasks, arrived=arrived
+            around,
+            door=self,
+            tallies=self._tallies,
+            holdings=self._holdings,
+            arrived=arrived,
+            found=self._intake.found,
         )
         self._inbound = Inbound(
             around, admission=self._admission, tallies=self._tallies, holdings=self._holdings, arrived=arrived
@@ -305,6 +310,10 @@ class JobEngine:
     ) -> Coroutine[Any, Any, list[tuple[int, bool]]]:
         """Submits from another process, under ids that their submitters chose; see `Admission.admit`."""
         return self._admission.admit(calls, retry=retry)
+
+    def shards_of(self, calls: Sequence[tuple[JobCall[Any], int]]) -> set[int]:
+        """Where these jobs belong."""
+        return self._admission.shards_of(calls)
 
     def status(self, job: JobId, /) -> Coroutine[Any, Any, JobStatus]:
         return self._onward.status(job)

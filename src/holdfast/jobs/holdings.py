@@ -43,8 +43,8 @@ class Holdings:
         return shard in self._terms and self._territory.serves(shard)
 
     def term(self, shard: int) -> int:
-        """Which adoption the shard is held since, 0 where it is not served."""
-        return self._terms[shard] if self.serves(shard) else 0
+        """Which adoption the shard is held since, 0 where it is not."""
+        return self._terms.get(shard, 0)
 
     def check(self, shard: int) -> None:
         """Raises EntityNotAssignedToRunner for a shard that is not served here."""

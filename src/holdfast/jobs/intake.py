@@ -84,6 +84,14 @@ class Intake:
             tally = self._tallies.of(row.job_type, row.priority)
             self._place(row, declared, tally, row.due_at > 0 and row.due_at > self._clock.now_us())
 
+    def found(self, row: JobRow) -> None:
+        """As `place`, of a job that was stored while its shard was on its way here: it may have been read since, and
+        may even have ended."""
+        if row.due_at > 0 and row.due_at > self._clock.now_us():
+            self.place(row)
+        else:
+            self.windows.read_again(row.shard, row.priority, row.id)
+
     def _place(self, row: JobRow, declared: JobType, tally: Tally, later: bool) -> None:
         if row.id in self._roster:
             return

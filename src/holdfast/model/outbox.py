@@ -20,14 +20,25 @@ def left(row: MessageRow | JobRow) -> InboxRow:
     return InboxRow(row.id, row.shard, kind, body, row.created_at)
 
 
-def readdressed(rows: Sequence[Row], ours: Callable[[int], bool]) -> list[Row] | None:
-    """The same rows, with those for shards that are not `ours` left in the inbox; None where all are.
+def readdressed(
+    rows: Sequence[Row], ours: Callable[[MessageRow | JobRow], bool], inboxes: set[int]
+) -> list[Row] | None:
+    """The same rows, with those that are not `ours` left in the inbox of their shard; None where all are.
 
-    Taking a timer out of the inbox takes the earlier one of its name away, so that needs no row of its own.
+    The shards in whose inbox something is left are added to `inboxes` as it comes to them, row by row. Taking a timer
+    out of the inbox takes the earlier one of its name away, so that needs no row of its own.
     """
-    foreign = [row for row in rows if isinstance(row, MessageRow | JobRow) and not ours(row.shard)]
+    foreign: set[int] = set()
+    timers: set[tuple[str, ...]] = set()
+    for row in rows:
+        if isinstance(row, InboxRow):
+            inboxes.add(row.shard)
+        elif isinstance(row, MessageRow | JobRow) and not ours(row):
+            inboxes.add(row.shard)
+            foreign.add(row.id)
+            if isinstance(row, MessageRow) and row.name is not None:
+                timers.add((*row.address, row.name))
     if not foreign:
         return None
-    timers = {(*row.address, row.name) for row in foreign if isinstance(row, MessageRow) and row.name is not None}
     kept = (row for row in rows if not (isinstance(row, TimerCancel) and row in timers))
-    return [left(row) if isinstance(row, MessageRow | JobRow) and not ours(row.shard) else row for row in kept]
+    return [left(row) if isinstance(row, MessageRow | JobRow) and row.id in foreign else row for row in kept]

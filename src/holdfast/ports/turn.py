@@ -16,7 +16,10 @@ from holdfast.model.unit import Row
 class Turn(Protocol):
     @property
     def rows(self) -> Sequence[Row] | None:
-        """What this run of the handler has staged; a handler that runs again has staged nothing."""
+        """What this run of the handler has staged; a handler that runs again has staged nothing.
+
+        Once it is being committed these are the rows as they are written: some may have been left in the inbox.
+        """
         ...
 
     def check_open(self) -> None:

@@ -70,6 +70,7 @@ class Client:
             else LinksByOwner(routes=routes, dialling=dialling, shard_of=places.of_entity)
         )
         self._embedded = routes is None
+        self._routes = routes
         self._elsewhere = Elsewhere(
             store=store,
             links=self._links,
@@ -147,6 +148,8 @@ class Client:
             return
         self._stopped = True
         await self._elsewhere.stop()
+        if self._routes is not None:
+            await self._routes.close()
         self._wheel.close()
         await self._store.close()
 

@@ -126,13 +126,17 @@ class InboxTaking:
     async def _read(self, up_to: int | None = None) -> None:
         """Takes page after page until there is nothing new, or all up to an id is taken."""
         while True:
-            passed = self._unreadable | self._waiting
+            passed, moment = self._unreadable | self._waiting, self._entities.leftovers.moment
             served = [shard for shard in self._shards if self._territory.serves(shard)]
+            if len(served) < len(self._shards):
+                self._due = True  # not yet served, or not for the moment, because the lease may have lapsed
             if not served:
                 return
             rows = await self._store.inbox_reader.inbox(limit=PAGE_ROWS + len(passed), shards=served)
             fresh = [row for row in rows if row.id not in passed]
             await self._take(fresh)
+            if len(fresh) < PAGE_ROWS:
+                self._entities.leftovers.taken(served, moment)
             if len(fresh) < PAGE_ROWS or (up_to is not None and fresh[-1].id >= up_to):
                 return
 
@@ -140,10 +144,11 @@ class InboxTaking:
         """Raises the first PersistenceError, after all rows have been tried.
 
         Messages of one entity are taken one after the other, up to one that could not be written: what was left behind
-        it stays behind it. Requests are obeyed when all rows are where they belong: what they are about may be among
-        those.
+        it stays behind it. So are the jobs of a group. Requests are obeyed when all rows are where they belong: what
+        they are about may be among those.
         """
         lines: dict[Address, list[tuple[int, MessageRow]]] = {}
+        groups: dict[tuple[str, str], list[tuple[int, JobRow]]] = {}
         under_way: list[Awaitable[None]] = []
         requests: list[tuple[int, Command]] = []
         for row in rows:
@@ -152,6 +157,8 @@ class InboxTaking:
                     continue
                 case MessageRow() as message:
                     lines.setdefault(message.address, []).append((row.id, message))
+                case JobRow() as job if job.group is not None:
+                    groups.setdefault((job.job_type, job.group), []).append((row.id, job))
                 case JobRow() as job:
                     under_way.append(self._jobs.take(job, Take(row.id)))
                 case AttemptEnd() as end:
@@ -159,6 +166,7 @@ class InboxTaking:
                 case Command() as request:
                     requests.append((row.id, request))
         under_way += [self._take_line(messages) for messages in lines.values()]
+        under_way += [self._take_group(jobs) for jobs in groups.values()]
         for outcome in await asyncio.gather(*under_way, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -182,6 +190,10 @@ class InboxTaking:
             taking = await self._begin_message(row_id, message)
             if taking is not None:
                 await taking
+
+    async def _take_group(self, jobs: list[tuple[int, JobRow]]) -> None:
+        for row_id, job in jobs:
+            await self._jobs.take(job, Take(row_id))
 
     async def _begin_message(self, row_id: int, message: MessageRow) -> Awaitable[None] | None:
         self._waiting.add(row_id)

@@ -11,11 +11,12 @@ from typing import Any, cast
 import pytest
 
 from holdfast.entities.engine import EntityEngine
-from holdfast.entities.shards import EVERYTHING
+from holdfast.entities.leftovers import Leftovers
 from holdfast.errors import EntityNotAssignedToRunner, JobNotFound, PersistenceError, RunnerUnavailable
 from holdfast.jobs.engine import JobEngine
 from holdfast.model.envelope import Call
 from holdfast.model.inbox import Command, encode_entry
+from holdfast.model.job import JobRow
 from holdfast.model.message import InboxRow, MessageRow, Take
 from holdfast.ports.store import RunnerStore
 from holdfast.runtime import inbox
@@ -33,13 +34,14 @@ class Played:
         self.begun: list[int] = []
         self.failing: set[int] = set()
         self.meanwhile: Callable[[], None] = lambda: None
-        engines: Any = SimpleNamespace(inbound=self)
-        store: Any = SimpleNamespace(inbox_reader=self)
+        self.served = True
+        engines: Any = SimpleNamespace(inbound=self, leftovers=Leftovers())
+        store: Any = SimpleNamespace(inbox_reader=self, inbox_changed=self.changed)
         self.taking = InboxTaking(
             store=cast(RunnerStore, store),
-            territory=EVERYTHING,
+            territory=self,
             entities=cast(EntityEngine, engines),
-            jobs=cast(JobEngine, engines),
+            jobs=cast(JobEngine, self),
         )
         self.taking.adopt([SHARD])
 
@@ -47,6 +49,24 @@ class Played:
         call = Call(0, "Cart", entity_id, "note", b"", 0, message_id=number)
         kind, body = encode_entry(message_row(call, SHARD, 0))
         return InboxRow(number, SHARD, kind, body, 0)
+
+    def leave_job(self, number: int, group: str) -> None:
+        row = JobRow(number, SHARD, "report", 2, b"", b"", None, group, 3, 0, 0, 0, 0, 0, None, 0, 0, None, None)
+        kind, body = encode_entry(row)
+        self.rows[number] = InboxRow(number, SHARD, kind, body, 0)
+
+    def serves(self, shard: int) -> bool:
+        return self.served
+
+    async def changed(self) -> bool:
+        return False
+
+    async def take(self, row: JobRow, taken: Take) -> None:
+        await asyncio.sleep(0)
+        self.begun.append(row.id)
+        if row.id in self.failing:
+            raise PersistenceError("the server went away")
+        del self.rows[row.id]
 
     async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
         return list(self.rows.values())[:limit]
@@ -86,6 +106,30 @@ async def test_a_shard_that_leaves_while_its_inbox_is_read_is_not_said_to_be_tak
     played.meanwhile = lambda: played.taking._shards.clear()
     with pytest.raises(EntityNotAssignedToRunner):
         await played.taking.taken(10, [SHARD])
+
+
+async def test_what_was_left_for_a_shard_is_taken_as_soon_as_it_is_served() -> None:
+    """Though nothing new is left there, which would be a reason to look."""
+    played = Played((1, "a"))
+    played.served = False
+    await played.taking._look()
+    assert played.rows
+    played.served = True
+    await played.taking._look()
+    assert not played.rows
+
+
+async def test_jobs_of_a_group_behind_one_that_could_not_be_written_stay_behind_it() -> None:
+    played = Played()
+    for number, group in ((1, "a"), (2, "a"), (3, "b")):
+        played.leave_job(number, group)
+    played.failing = {1}
+    with pytest.raises(PersistenceError):
+        await played.taking.taken(10)
+    assert sorted(played.rows) == [1, 2]
+    played.failing.clear()
+    await played.taking.taken(10)
+    assert [number for number in played.begun if number != 3] == [1, 1, 2]
 
 
 class Asked(Played):

@@ -114,6 +114,10 @@ class Routes(Protocol):
         """Takes in what a peer said of some shards."""
         ...
 
+    async def close(self) -> None:
+        """Asks no more."""
+        ...
+
 
 class Dialling:
     """How this process connects: over which network, and as whom."""

@@ -176,8 +176,8 @@ class Services:
 
     async def _submit_jobs(self, payload: bytes) -> list[Submitted]:
         orders = unpack(payload, Orders)
-        await self._inbox_up_to(orders.after)
         calls = [(call_of(order), order.id) for order in orders.jobs]
+        await self._inbox_up_to(orders.after, self._jobs.shards_of(calls))
         return [Submitted(*admitted) for admitted in await self._jobs.admit(calls, retry=orders.retry)]
 
     async def _job_status(self, payload: bytes) -> object:
@@ -240,6 +240,6 @@ class Services:
     async def _shards_moved(self, payload: bytes) -> None:
         self._moved(unpack(payload, Moved))
 
-    async def _inbox_up_to(self, after: int) -> None:
+    async def _inbox_up_to(self, after: int, shards: Collection[int] = ()) -> None:
         if after:
-            await self._inbox_taken(after, ())
+            await self._inbox_taken(after, shards)

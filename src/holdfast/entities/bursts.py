@@ -25,7 +25,7 @@ class Bursts:
         self._loop = loop
         self._ready: deque[HandlerTurn] = deque()
         self._serving: asyncio.Task[None] | None = None
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], None] = {}
 
     def add(self, turn: HandlerTurn) -> None:
         """Runs the turn, whose activation is held for it, in a burst."""
@@ -43,8 +43,8 @@ class Bursts:
     def _serve(self) -> None:
         task = self._loop.create_task(self._burst(), name="holdfast-burst")
         self._serving = task
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[task] = None
+        task.add_done_callback(self.tasks.pop)
 
     async def _burst(self) -> None:
         me = asyncio.current_task()

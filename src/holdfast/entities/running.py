@@ -47,7 +47,7 @@ class TurnRunner:
         self._threads = threads
         self._freed = freed
         self._bursts: Bursts | None = None
-        self._suspended: set[HandlerTurn] = set()
+        self._suspended: dict[HandlerTurn, None] = {}
 
     def interrupt(self, why: MessageError, among: Container[Activation] | None = None) -> None:
         """Ends the handlers that are waiting for something; all, or those of some entities."""
@@ -156,7 +156,7 @@ class TurnRunner:
         assert task is not None
         turn.task = task
         turn.activation.suspended += 1
-        self._suspended.add(turn)
+        self._suspended[turn] = None
         turn.suspended()
         if turn.activation.unstored:
             turn.activation.store_waiting()
@@ -182,7 +182,7 @@ class TurnRunner:
         finally:
             deadline.cancel()
             turn.task = None
-            self._suspended.discard(turn)
+            self._suspended.pop(turn, None)
             turn.activation.suspended -= 1
 
     async def _in_thread(self, turn: HandlerTurn) -> Any:

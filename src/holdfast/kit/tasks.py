@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 R = TypeVar("R")
@@ -31,7 +31,7 @@ class TaskOwner:
         self.name = name
         self._on_error = on_error
         self._patience_s = patience_s
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their starts, in which they are cancelled
         self._stopped = False
 
     def start(self, coroutine: Coroutine[Any, Any, R], *, name: str) -> asyncio.Task[R]:
@@ -40,7 +40,7 @@ class TaskOwner:
             coroutine.close()
             raise RuntimeError(f"{self.name} has stopped: task {name!r} was not started")
         task = asyncio.get_running_loop().create_task(coroutine, name=f"{self.name}.{name}")
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
@@ -49,25 +49,26 @@ class TaskOwner:
 
     async def cancel(self, task: asyncio.Task[Any]) -> None:
         """Cancels one task and returns when it has ended, however it ended."""
-        await self._end({task})
+        await self._end([task])
 
     async def stop(self) -> None:
         """Cancels all tasks and returns when they have ended; starts no more. Works twice, and before any start."""
         self._stopped = True
-        while remaining := self._tasks - {asyncio.current_task()}:
+        while remaining := [task for task in self._tasks if task is not asyncio.current_task()]:
             await self._end(remaining)
 
-    async def _end(self, tasks: set[asyncio.Task[Any]]) -> None:
+    async def _end(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
         while tasks:
             for task in tasks:
                 task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=self._patience_s)
+            await asyncio.wait(tasks, timeout=self._patience_s)
+            tasks = [task for task in tasks if not task.done()]
             if tasks:
                 names = sorted(task.get_name() for task in tasks)
                 log.warning("tasks do not end when cancelled: %s; cancelling again", ", ".join(names))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("task %s ended with an error", task.get_name(), exc_info=error)

@@ -58,7 +58,7 @@ class Connection:
         settings: TransportSettings,
         gate: Gate | None = None,
         silenced: Callable[[], bool] | None = None,
-        register: set[Connection] | None = None,
+        register: dict[Connection, None] | None = None,
     ) -> None:
         self._inbound = inbound
         self._going: str | None = None
@@ -129,11 +129,11 @@ class Connection:
 
     def on_made(self) -> None:
         if self._register is not None:
-            self._register.add(self)
+            self._register[self] = None
 
     def on_gone(self) -> None:
         if self._register is not None:
-            self._register.discard(self)
+            self._register.pop(self, None)
 
     def on_batch(self, batch: list[Envelope]) -> None:
         """Settles what answers us and hands over what the peer asks, up to the first thing that makes no sense."""

@@ -38,7 +38,7 @@ class Reception:
         self._silenced = silenced
         self._inbound = inbound
         self.settings = settings
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}
         self._going: str | None = None
 
     @property

@@ -151,6 +151,36 @@ def sql(*, store: Store = None) -> Exit:
 
 
 @verify.command
+def simulate(
+    *,
+    seeds: int = 600,
+    seed: int | None = None,
+    first: int = 0,
+    processes: int | None = None,
+    as_json: AsJson = False,
+) -> Exit:
+    """Run the real engines in simulated worlds: runners, store and network fail as a seed says, in virtual time.
+
+    Exits with 1 where a seed violates a promise; the seed is then made smaller and shown, with the command that
+    replays it. The same seed is the same run, event by event, on any machine.
+
+    Parameters
+    ----------
+    seeds
+        How many.
+    seed
+        Only this one.
+    first
+        Where they begin.
+    processes
+        How many at the same time; else one for each core.
+    """
+    from .simulating import run_simulation
+
+    return run_simulation(seeds=seeds, seed=seed, first=first, processes=processes, as_json=as_json)
+
+
+@verify.command
 def nemesis(
     *,
     minutes: float = 1.0,

@@ -39,13 +39,18 @@ class Place:
         return GatedStore(MemoryStore(clock=self.clock, tables=self.tables, faults=self.faults), cable)
 
 
+def member_name(number: int) -> str:
+    """In the network."""
+    return f"runner-{number}"
+
+
 class Member:
     """One runner, from its start to its end."""
 
     def __init__(self, number: int, place: Place, link: Link, *, seed: int) -> None:
         """`link`: the App's."""
         self.number = number
-        self.process = Process(f"runner-{number}")
+        self.process = Process(member_name(number))
         self.cable = Cable()
         self.clock = place.clock.another()
         self.metrics = MetricsService()

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
 
 import msgspec
 
 from holdfast.cluster.lease import Lease
-from holdfast.model.message import StateRow, Take
+from holdfast.entities.admission import Admission, Admitted
+from holdfast.entities.units import EntityUnit
+from holdfast.jobs.attempt import Away
+from holdfast.jobs.elsewhere import Elsewhere
+from holdfast.model.cluster import RunnerState
+from holdfast.model.job import JobRow, StartRecord
+from holdfast.model.message import MessageRow, StateRow, Take
 from holdfast.model.unit import Unit
+from holdfast.ports.membership import LeaseLine
 from holdfast.runtime.commits import MeteredJournal
 from holdfast.storage.postgres.parts import Statements
 from holdfast.storage.postgres.sessions import Sessions
@@ -21,22 +29,33 @@ from holdfast.verify.host import HostConfig, run
 from holdfast.verify.parent import end_with_parent
 
 LATER_S = 0.05
-FENCE = "FROM holdfast_fence WHERE runner_id = $1 AND slot = $2 FOR KEY SHARE"
-NO_FENCE = "WHERE $1::bigint IS NOT NULL AND $2::bigint IS NOT NULL"
+FENCE = "SELECT 1 FROM holdfast_fence WHERE runner_id = $1 AND slot = $2"
+LOCKED = f"{FENCE} FOR KEY SHARE"
+MARK = "UPDATE holdfast_fence SET flushes = $3 WHERE runner_id = $1 AND slot = $2 AND EXISTS (SELECT FROM fence)"
 
 
 def no_fence() -> None:
     """Writes prove nothing. Nor does the runner hear of its end, or that its lease has lapsed, which would stop it."""
-    of = Statements.of
-
-    def unfenced(self: Statements, parts: Sequence[object]) -> str:
-        text = of(self, parts)  # type: ignore[arg-type]
-        assert FENCE in text, "the fence is written in another way now"
-        return text.replace(FENCE, NO_FENCE)
-
-    Statements.of = unfenced  # type: ignore[method-assign, assignment]
+    _fence_with("SELECT 1 WHERE $1::bigint IS NOT NULL AND $2::bigint IS NOT NULL")
     Lease.lapsed = property(lambda self: False)  # type: ignore[method-assign, assignment]
     Lease._tell_lost = lambda self: None  # type: ignore[method-assign]
+
+
+def fence_that_is_only_read() -> None:
+    """A plain subquery: a reaper does not wait for who has read it."""
+    _fence_with(FENCE)
+
+
+def _fence_with(text: str) -> None:
+    """The mark is another lock on the same row, and would do for a fence."""
+    of = Statements.of
+
+    def changed(self: Statements, parts: Sequence[object]) -> str:
+        made = of(self, parts)  # type: ignore[arg-type]
+        assert LOCKED in made and MARK in made, "the fence is written in another way now"
+        return made.replace(LOCKED, text).replace(MARK, "SELECT 1 WHERE $3::bigint IS NULL")
+
+    Statements.of = changed  # type: ignore[method-assign, assignment]
 
 
 def acknowledge_before_commit() -> None:
@@ -73,6 +92,58 @@ def mark_instead_of_delete() -> None:
     MeteredJournal.commit = marked  # type: ignore[method-assign]
 
 
+def next_before_known() -> None:
+    """The next message of an entity runs while the commit of the one before it is under way."""
+    taken = EntityUnit.taken
+
+    def and_go_on(self: EntityUnit) -> None:
+        taken(self)
+        self._activation.flying = None
+
+    EntityUnit.taken = and_go_on  # type: ignore[method-assign]
+
+
+def no_key() -> None:
+    """Idempotency keys are not looked at."""
+    accept = Admission.accept
+
+    def keyless(self: Admission, row: MessageRow, *args: Any, **more: Any) -> Awaitable[Admitted]:
+        return accept(self, row._replace(key=None), *args, **more)
+
+    Admission.accept = keyless  # type: ignore[method-assign, assignment]
+
+
+def no_start_records() -> None:
+    """Attempts start without the store knowing."""
+    commit = MeteredJournal.commit
+
+    def unrecorded(self: MeteredJournal, units: Sequence[Unit]) -> Awaitable[None] | None:
+        _split(units, StartRecord)
+        return commit(self, units)
+
+    MeteredJournal.commit = unrecorded  # type: ignore[method-assign]
+
+
+def rescue_by_id() -> None:
+    """Whoever takes a shard starts the jobs in it, without asking where an attempt of theirs runs."""
+
+    async def nothing_under_way(self: Elsewhere, shards: Collection[int]) -> list[tuple[JobRow, Away]]:
+        return []
+
+    Elsewhere.under_way = nothing_under_way  # type: ignore[method-assign]
+
+
+def silent_in_drain() -> None:
+    """The lease is not renewed any more once a drain has begun."""
+    renew = Lease._renew
+
+    async def unless_draining(self: Lease, line: LeaseLine) -> None:
+        if self._state is not RunnerState.DRAINING:
+            await renew(self, line)
+
+    Lease._renew = unless_draining  # type: ignore[method-assign]
+
+
 def guess_outcomes() -> None:
     """A write whose answer was lost is taken for one that did not commit."""
 
@@ -100,10 +171,16 @@ def _start(writing: Awaitable[None] | None) -> None:
 
 BROKEN: dict[str, Callable[[], None]] = {
     "no-fence": no_fence,
+    "fence-only-read": fence_that_is_only_read,
     "ack-before-commit": acknowledge_before_commit,
     "state-apart": state_apart,
     "mark-instead-of-delete": mark_instead_of_delete,
     "guess-outcomes": guess_outcomes,
+    "next-before-known": next_before_known,
+    "no-key": no_key,
+    "no-start-records": no_start_records,
+    "rescue-by-id": rescue_by_id,
+    "silent-in-drain": silent_in_drain,
 }
 
 if __name__ == "__main__":

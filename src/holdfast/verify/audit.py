@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from holdfast.kit.hashing import shard_of
+from holdfast.schedules.schedule import SCHEDULE_TYPE
 
-from .checks import JobEnd
+from .evidence import JobEnd
 from .postgres import connect
 from .subject import TABLES, Probe
 from .workloads import PROBES
@@ -48,6 +49,15 @@ AUDIT = (
 """A job may be ended by its executor, which need not be the owner, but must not have been reaped."""
 
 
+COUNTED_BY = """
+SELECT admitted_by, 'enqueued', count(*) FROM (
+    SELECT admitted_by FROM holdfast_job WHERE replay_of IS NULL
+    UNION ALL SELECT admitted_by FROM holdfast_job_archive WHERE replay_of IS NULL
+) AS taken GROUP BY admitted_by
+UNION ALL SELECT finished_by, state, count(*) FROM holdfast_job_archive GROUP BY finished_by, state"""
+GROUP = "SELECT first, shards FROM holdfast_shard_group WHERE name = 'default'"
+
+
 def with_schema(url: str, schema: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}search_path={schema}"
 
@@ -56,13 +66,14 @@ def fresh_schema() -> str:
     return f"holdfast_verify_{secrets.token_hex(4)}"
 
 
-def through(url: str, folder: str) -> str:
-    """The same database by way of a relay's socket in this folder."""
+def through(url: str, place: str) -> str:
+    """The same database by way of a relay: a folder with its socket, or HOST:PORT."""
     parts = urlsplit(url)
     user, at, _ = parts.netloc.rpartition("@")
-    kept = "&".join(one for one in parts.query.split("&") if one and not one.startswith(("host=", "port=", "ssl")))
-    query = f"host={quote(folder, safe='/')}" + (f"&{kept}" if kept else "")
-    return urlunsplit(parts._replace(netloc=f"{user}{at}", query=query))
+    kept = [one for one in parts.query.split("&") if one and not one.startswith(("host=", "port=", "ssl"))]
+    if place.startswith("/"):
+        return urlunsplit(parts._replace(netloc=f"{user}{at}", query="&".join([f"host={quote(place)}", *kept])))
+    return urlunsplit(parts._replace(netloc=f"{user}{at}{place}", query="&".join(["sslmode=disable", *kept])))
 
 
 class Audit:
@@ -108,10 +119,21 @@ class Audit:
         finally:
             await connection.close()
 
+    async def owner_of(self, entity_type: str, entity_id: str) -> int:
+        """Which runner owns an entity's shard; 0 is none."""
+        ((first, shards),) = await self.rows(GROUP)
+        number = first + shard_of(entity_type, entity_id, shards)
+        ((owner,),) = await self.rows(f"SELECT coalesce(runner_id, 0) FROM holdfast_shard WHERE number = {number}")
+        return int(owner)
+
+    async def owned(self) -> Mapping[int, int]:
+        """How many shards each runner owns, 0 for nobody."""
+        return dict(await self.rows("SELECT coalesce(runner_id, 0), count(*) FROM holdfast_shard GROUP BY runner_id"))
+
     async def owners(self) -> Mapping[str, int]:
         """Which runner owns each probe's shard."""
         owned = dict(await self.rows("SELECT number, coalesce(runner_id, 0) FROM holdfast_shard"))
-        ((first, shards),) = await self.rows("SELECT first, shards FROM holdfast_shard_group WHERE name = 'default'")
+        ((first, shards),) = await self.rows(GROUP)
         names = [f"probe-{number}" for number in range(PROBES)]
         return {name: owned[first + shard_of(PROBE_TYPE, name, shards)] for name in names}
 
@@ -123,8 +145,19 @@ class Audit:
         return [operation for (operation,) in await self.rows("SELECT operation FROM verify_note")]
 
     async def job_ends(self) -> dict[str, JobEnd]:
-        query = "SELECT id::text, job_type, state, replay_of::text FROM holdfast_job_archive"
+        query = "SELECT id::text, job_type, state, replay_of::text, key FROM holdfast_job_archive"
         return {row[0]: JobEnd(*row) for row in await self.rows(query)}
+
+    async def keys_of_schedules(self) -> list[str]:
+        """Of the jobs that schedules have submitted, live ones too."""
+        found = [
+            f"SELECT key FROM {table} WHERE job_type = 'tick'" for table in ("holdfast_job", "holdfast_job_archive")
+        ]
+        return [key for (key,) in await self.rows(" UNION ALL ".join(found))]
+
+    async def counted(self) -> Mapping[tuple[int, str], int]:
+        """Jobs by the incarnation that took them in, or wrote their end, and which of it."""
+        return {(runner, what): count for runner, what, count in await self.rows(COUNTED_BY)}
 
     async def done(self) -> list[tuple[Any, ...]]:
         """Every durable message that has ended: for whoever looks for the cause of a violation."""
@@ -139,9 +172,11 @@ class Audit:
     async def unfinished(self) -> list[str]:
         """What the store still has to do, in words."""
         found: list[str] = []
+        timer = f"to_jsonb(one) ->> 'entity_type' = '{SCHEDULE_TYPE}' AND to_jsonb(one) ->> 'name' IS NOT NULL"
         for table in ("holdfast_message", "holdfast_job", "holdfast_inbox", "holdfast_dead_message"):
             rows = await self.rows(
-                f"SELECT to_jsonb(one) - 'payload' - 'body' FROM {table} AS one ORDER BY id LIMIT 20"
+                f"SELECT to_jsonb(one) - 'payload' - 'body' FROM {table} AS one WHERE ({timer}) IS NOT TRUE "
+                "ORDER BY id LIMIT 20"
             )
             found += [f"in {table}: {row}" for (row,) in rows]
         return found

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal, assert_never
 
+from .disk import FULL_DISK, no_disk_to_fill
 from .fleet import RunnerProcess
+from .network import DROP_PACKETS, LINK_DOWN, RESET_CONNECTIONS, Cable, Chain, no_network
 from .relay import Direction
 from .rig import Rig
 from .wallclock import DAY_S, library
@@ -22,34 +26,42 @@ Run = Callable[[Rig, int, random.Random], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """`target` is what it takes hold of; with `of_runner` or `of_client` one of these, else there is one."""
+    """`target` is the part of one that it takes hold of while it lasts."""
 
     name: str
     target: str
     run: Run
-    of: str = "runner"
-    """"runner", "client" or "store"."""
+    of: Literal["runner", "every runner", "client", "store"] = "runner"
     weight: int = 2
-
-    def targets(self, rig: Rig) -> int:
-        match self.of:
-            case "runner":
-                return len(rig.runners)
-            case "client":
-                return len(rig.clients)
-            case _:
-                return 1
-
     needs: Callable[[], str | None] = lambda: None
     """What the machine lacks, and how to get it."""
 
+    def targets(self, rig: Rig) -> int:
+        """How many there are to choose from."""
+        match self.of:
+            case "runner" | "every runner":
+                return len(rig.runners)
+            case "client":
+                return len(rig.clients)
+            case "store":
+                return 1
+            case _:
+                assert_never(self.of)
+
+    def holds(self, rig: Rig, number: int) -> frozenset[tuple[str, int]]:
+        """What nobody else may take hold of meanwhile."""
+        numbers = range(len(rig.runners)) if self.of == "every runner" else (number,)
+        return frozenset((self.target, one) for one in numbers)
+
+    def victim(self, number: int) -> str:
+        """Its name in reports."""
+        return self.of if self.of in ("store", "every runner") else f"{self.of}-{number}"
+
     def why_not(self, rig: Rig) -> str | None:
         """Why it can't be had here."""
-        if (lacking := self.needs()) is not None:
-            return lacking
         if self.of == "store" and rig.postgres is None:
             return "the store was given with --store and is not the rig's to harm"
-        return None
+        return self.needs()
 
 
 async def kill(rig: Rig, number: int, rng: random.Random) -> None:
@@ -182,6 +194,64 @@ async def lose_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
         relay.hear()
 
 
+async def pull_cable(rig: Rig, number: int, rng: random.Random) -> None:
+    """The runner's link is down: the store and everybody else are gone for it, and it for them."""
+    await _disturbed(rig, number, rig.plan.lease_ttl_s * rng.uniform(0.2, 1.8), Cable.pull)
+
+
+async def drop_packets(rig: Rig, number: int, rng: random.Random) -> None:
+    """In one direction: it hears and is not heard, or is heard and does not hear."""
+    chain: Chain = rng.choice(("in", "out"))
+    await _disturbed(rig, number, rig.plan.lease_ttl_s * rng.uniform(0.2, 1.8), lambda cable: cable.drop(chain))
+
+
+async def reset_connections(rig: Rig, number: int, rng: random.Random) -> None:
+    """All that say something, for a moment."""
+    chain: Chain = rng.choice(("in", "out"))
+    await _disturbed(rig, number, rng.uniform(0.05, 0.5), lambda cable: cable.reset(chain))
+
+
+async def _disturbed(rig: Rig, number: int, seconds: float, disturb: Callable[[Cable], None]) -> None:
+    cable = rig.runners[number].links.cable
+    assert cable is not None
+    await asyncio.to_thread(disturb, cable)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await asyncio.to_thread(cable.plug_in)
+
+
+async def starve(rig: Rig, number: int, rng: random.Random) -> None:
+    """Whatever asks for memory may fail; then it is ended, as is done with those that need more than they are given."""
+    runner = rig.runners[number]
+    seconds = rig.plan.lease_ttl_s * rng.uniform(0.3, 1.0)
+    runner.starve(seconds)
+    await asyncio.sleep(seconds)
+    await runner.kill()
+    await runner.start()
+
+
+def no_memory_to_limit() -> str | None:
+    return None if sys.platform == "linux" else "limiting a running process's memory needs Linux"
+
+
+async def fill_disk(rig: Rig, number: int, rng: random.Random) -> None:
+    """The store's. It may give up over that; it is there again once there is room."""
+    assert rig.postgres is not None and rig.postgres.disk is not None
+    await asyncio.to_thread(rig.postgres.disk.fill)
+    try:
+        await asyncio.sleep(rng.uniform(0.3, rig.plan.lease_ttl_s))
+    finally:
+        await asyncio.to_thread(rig.postgres.disk.clear)
+    await rig.postgres.serves()
+
+
+async def rolling_restart(rig: Rig, number: int, rng: random.Random) -> None:
+    """Every runner is replaced, one after the other."""
+    for index in range(len(rig.runners)):
+        await drain(rig, (number + index) % len(rig.runners), rng)
+
+
 async def kill_client(rig: Rig, number: int, rng: random.Random) -> None:
     client = rig.clients[number]
     await client.kill()
@@ -194,15 +264,23 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="freeze briefly", target="process", run=freeze_briefly),
     Fault(name="freeze in transaction", target="process", run=freeze_in_transaction, weight=3),
     Fault(name="block loop", target="process", run=block_loop),
+    Fault(name="memory limit", target="process", run=starve, needs=no_memory_to_limit),
     Fault(name="drain", target="process", run=drain, weight=4),
+    Fault(name="rolling restart", target="process", run=rolling_restart, of="every runner", weight=1),
     Fault(name="step clock", target="clock", run=step_clock, needs=no_clock_to_step),
     Fault(name="kill store", target="store", run=kill_store, of="store"),
     Fault(name="freeze store", target="store", run=freeze_store, of="store", weight=1),
+    Fault(name=FULL_DISK, target="store", run=fill_disk, of="store", weight=1, needs=no_disk_to_fill),
     Fault(name="cut store link", target="store link", run=cut_store_link),
     Fault(name="slow store link", target="store link", run=slow_store_link),
     Fault(name="lose store link", target="store link", run=lose_store_link),
     Fault(name="cut peer link", target="peer link", run=cut_peer_link),
     Fault(name="slow peer link", target="peer link", run=slow_peer_link),
     Fault(name="lose peer link", target="peer link", run=lose_peer_link),
+    Fault(name=LINK_DOWN, target="cable", run=pull_cable, needs=no_network, weight=3),
+    Fault(name=DROP_PACKETS, target="cable", run=drop_packets, needs=no_network),
+    Fault(name=RESET_CONNECTIONS, target="cable", run=reset_connections, needs=no_network),
     Fault(name="kill client", target="client", run=kill_client, of="client", weight=1),
 )
+DRAINS = ("drain", "rolling restart")
+"""Those that harm nobody."""

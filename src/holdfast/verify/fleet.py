@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,15 +19,19 @@ import msgspec
 from .client import ClientConfig
 from .history import now
 from .host import Command, HostConfig, Said
+from .network import Cable
 from .relay import Dial, Relay
+from .scrapes import LastWord
 from .wallclock import WallClock
 
 logger = logging.getLogger("holdfast.verify")
 
 PATIENCE_S = 60.0
+LOOPBACK = "127.0.0.1"
+STARVED_BYTES = 32 * 1024 * 1024
+"""What a starved process may still take, all in all."""
 HOST = (sys.executable, "-m", "holdfast.verify.host")
 CLIENT = (sys.executable, "-m", "holdfast.verify.client")
-Counters = list[tuple[str, dict[str, str], float]]
 
 
 class Member:
@@ -87,17 +92,32 @@ class Member:
 class Links:
     """What stands between a process and the others: a relay to the store, and one in front of itself."""
 
-    def __init__(self, folder: Path, dial_store: Dial) -> None:
+    def __init__(self, folder: Path, dial_store: Dial, *, host: str = LOOPBACK, cable: Cable | None = None) -> None:
+        """`host` is where its relays listen; `cable`, what it hangs on where it has a network namespace of its own."""
         self.folder = folder
         folder.mkdir()
+        self.cable = cable
+        self.host = host
         self.store = Relay(dial_store)
+        self.store_at = str(folder)
         self.port = free_port()
-        self.peers = Relay(lambda: asyncio.open_connection("127.0.0.1", self.port))
-        self.advertised = 0
+        self.peers = Relay(lambda: asyncio.open_connection(LOOPBACK if cable is None else cable.address, self.port))
+        self.advertised = ""
 
     async def open(self) -> None:
-        await self.store.listen_unix(str(self.folder / ".s.PGSQL.5432"))
-        self.advertised = await self.peers.listen_tcp()
+        if self.cable is None:
+            await self.store.listen_unix(str(self.folder / ".s.PGSQL.5432"))
+        else:
+            self.store_at = f"{self.host}:{await self.store.listen_tcp(self.host)}"
+        self.advertised = f"{self.host}:{await self.peers.listen_tcp(self.host)}"
+
+    def mend(self) -> None:
+        """Everything gets through, at once."""
+        for relay in (self.store, self.peers):
+            relay.hear()
+            relay.latency_s = 0.0
+        if self.cable is not None:
+            self.cable.plug_in()
 
     async def close(self) -> None:
         await self.store.close()
@@ -116,15 +136,14 @@ class RunnerProcess(Member):
         self._command = command
         self._said: dict[str, asyncio.Future[Said]] = {}
         self._listening: asyncio.Task[None] | None = None
-        self.counters: Counters = []
-        """What the process that runs now has said last."""
-        self.counted: list[tuple[Counters, bool]] = []
-        """What earlier ones said last, and whether it was the last word of one that drained."""
+        self._incarnation = 0
+        """The first one of the process that runs now."""
+        self._words: list[LastWord] = []
         self.clock = WallClock(links.folder / "clock")
 
     @property
     def address(self) -> str:
-        return f"tcp:127.0.0.1:{self.links.advertised}"
+        return f"tcp:{self.links.advertised}"
 
     async def start(self) -> None:
         """Returns once it serves; one that can't, because the store is away say, is tried again."""
@@ -132,8 +151,8 @@ class RunnerProcess(Member):
         while True:
             config = msgspec.json.encode(self._config(self.links)).decode()
             serving = self._expect("serving")
-            self._forget_counters(drained=False)
-            await self.spawn([*self._command, config], environment=self.clock.environment)
+            prefix = () if self.links.cable is None else self.links.cable.prefix
+            await self.spawn([*prefix, *self._command, config], environment=self.clock.environment)
             self._expected = True  # until it serves
             self._listening = asyncio.create_task(self._listen())
             either: list[asyncio.Future[Any]] = [serving, self._listening]
@@ -166,11 +185,25 @@ class RunnerProcess(Member):
     def block(self, seconds: float) -> None:
         self._tell(Command("block", seconds))
 
-    async def ask_counters(self) -> Counters:
+    def starve(self, seconds: float) -> None:
+        """It gets hardly any more memory, and takes all there is of it; that it may end is known."""
+        assert self._process is not None
+        self.ends()
+        with suppress(ProcessLookupError):
+            size = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.prlimit(self._process.pid, resource.RLIMIT_AS, (size + STARVED_BYTES, resource.RLIM_INFINITY))
+            self._tell(Command("starve", seconds))
+
+    async def words(self) -> list[LastWord]:
+        """Of those that drained and of the one that runs now; but not of who was reaped on the way."""
+        if not self.runs:
+            return list(self._words)
         said = self._expect("counters")
         self._tell(Command("counters"))
-        self.counters = (await asyncio.wait_for(said, PATIENCE_S)).counters
-        return self.counters
+        return [*self._words, *self._word(await asyncio.wait_for(said, PATIENCE_S))]
+
+    def _word(self, said: Said) -> list[LastWord]:
+        return [LastWord(said.runner_id, said.counters)] if said.runner_id == self._incarnation else []
 
     def _expect(self, what: str) -> asyncio.Future[Said]:
         future = self._said.get(what)
@@ -191,19 +224,14 @@ class RunnerProcess(Member):
                 said = msgspec.json.decode(line, type=Said)
             except msgspec.DecodeError:
                 continue  # it was killed in the middle of a word
-            if said.counters:
-                self.counters = said.counters
+            if said.what == "serving":
+                self._incarnation = said.runner_id
             if said.what == "drained":
-                self._forget_counters(drained=True)
+                self._words += self._word(said)
             future = self._said.get(said.what)
             if future is not None and not future.done():
                 future.set_result(said)
         self.note_end(await process.wait())
-
-    def _forget_counters(self, *, drained: bool) -> None:
-        if self.counters:
-            self.counted.append((self.counters, drained))
-        self.counters = []
 
 
 class ClientProcess(Member):
@@ -250,6 +278,6 @@ class ClientProcess(Member):
 def free_port() -> int:
     """One that nobody has now; a runner keeps its own over restarts, so that its relay finds it."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port

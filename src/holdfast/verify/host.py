@@ -11,22 +11,34 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from holdfast.metrics import MetricsService
+from holdfast.runtime.app import App
+from holdfast.runtime.node import Node
+from holdfast.runtime.runner import Runner
 
+from .history import Recorder
 from .parent import end_with_parent
-from .subject import in_transaction, make_app
+from .scrapes import COUNTED
+from .subject import diaries, in_transaction, make_app
 
 HELD_S = 0.5
 """Seconds that a transaction waits to be frozen."""
 
 
+MOUTHFUL = 16 * 1024
+
+
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the rig tells a runner."""
 
+    name: str
+    folder: str
+    """Where its diary goes."""
     store: str
     listen: str | None
     advertise: str | None
@@ -35,7 +47,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """`counters`, `block` for some seconds, or `hold` a transaction open."""
+    """`counters`, `block` or `starve` for some seconds, or `hold` a transaction open."""
 
     what: str
     seconds: float = 0.0
@@ -45,6 +57,7 @@ class Said(msgspec.Struct, frozen=True):
     """What a runner says: `serving`, `holding`, `counters` or `drained`."""
 
     what: str
+    runner_id: int = 0
     counters: list[tuple[str, dict[str, str], float]] = []
 
 
@@ -52,28 +65,28 @@ def say(said: Said) -> None:
     os.write(1, msgspec.json.encode(said) + b"\n")
 
 
-def counters(metrics: MetricsService) -> list[tuple[str, dict[str, str], float]]:
+def counted(what: str, app: App, node: Node) -> Said:
     """Everything that is compared with the store's ledger."""
-    return [
-        (name, dict(labels), value)
-        for (name, labels), value in metrics.snapshot().items()
-        if name.startswith(("jobs_", "cluster_")) and "_bucket" not in name and "seconds" not in name
-    ]
+    assert isinstance(node, Runner)
+    samples = app.metrics.snapshot().items()
+    return Said(
+        what, node.runner_id, [(name, dict(labels), value) for (name, labels), value in samples if name in COUNTED]
+    )
 
 
 async def serve(config: HostConfig) -> None:
     app = make_app(lease_ttl_s=config.lease_ttl_s, drain_timeout_s=config.drain_timeout_s)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
-    async with app.runner(store=config.store, listen=config.listen, advertise=config.advertise):
-        say(Said("serving"))
-        listening = asyncio.create_task(_obey(app.metrics, over))
+    async with app.runner(store=config.store, listen=config.listen, advertise=config.advertise) as node:
+        say(counted("serving", app, node))
+        listening = asyncio.create_task(_obey(lambda: counted("counters", app, node), over))
         await over.wait()
         listening.cancel()
-    say(Said("drained", counters(app.metrics)))
+    say(counted("drained", app, node))
 
 
-async def _obey(metrics: MetricsService, over: asyncio.Event) -> None:
+async def _obey(count: Callable[[], Said], over: asyncio.Event) -> None:
     """Until the rig is gone."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -81,14 +94,26 @@ async def _obey(metrics: MetricsService, over: asyncio.Event) -> None:
         command = msgspec.json.decode(line, type=Command)
         match command.what:
             case "counters":
-                say(Said("counters", counters(metrics)))
+                say(count())
             case "block":
                 time.sleep(command.seconds)  # noqa: ASYNC251 - the fault itself
+            case "starve":
+                asyncio.get_running_loop().call_later(command.seconds, _all_there_is().clear)
             case "hold":
                 in_transaction[:] = [_hold]
             case _:
                 raise ValueError(f"no command: {command}")
     over.set()
+
+
+def _all_there_is() -> list[bytes]:
+    """As much memory as this process gets."""
+    taken: list[bytes] = []
+    try:
+        while True:
+            taken.append(bytes(MOUTHFUL))
+    except MemoryError:
+        return taken
 
 
 async def _hold() -> None:
@@ -98,6 +123,7 @@ async def _hold() -> None:
 
 def run(config: HostConfig) -> None:
     """Serves to the end, on the event loop that `holdfast run` uses."""
+    diaries.append((config.name, Recorder(Path(config.folder) / f"{config.name}.{os.getpid()}.events")))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(config))
 

@@ -21,6 +21,7 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from holdfast.errors import ConfigurationError
 
+from .disk import Disk
 from .history import now
 
 PATIENCE_S = 60.0
@@ -29,6 +30,7 @@ SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "64MB",
     "max_connections": "100",
+    "max_wal_size": "256MB",
     "fsync": "off",
     "full_page_writes": "off",
     "log_min_messages": "fatal",
@@ -40,17 +42,20 @@ USER_WHERE_ROOT = "nobody"
 class LocalPostgres:
     """Made once, then started, frozen and killed as often as the rig likes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, small_disk: bool = False) -> None:
+        """`small_disk`: its data are on a disk that can be full."""
         self._binaries = find_binaries()
         self._folder = folder
-        self._data = folder / "data"
+        self._data = folder / "disk" / "data"
         self._user: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._family: list[int] = []
-        folder.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            self._user = USER_WHERE_ROOT
-            shutil.chown(folder, self._user, pwd.getpwnam(self._user).pw_gid)
+        for made in (folder, folder / "disk"):
+            made.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                self._user = USER_WHERE_ROOT
+                shutil.chown(made, self._user, pwd.getpwnam(self._user).pw_gid)
+        self.disk = Disk(folder / "disk") if small_disk else None
 
     @property
     def socket(self) -> str:
@@ -70,15 +75,24 @@ class LocalPostgres:
 
     async def start(self) -> None:
         """Returns once it takes connections, after a crash once it has recovered."""
+        self._start()
+        await self.serves()
+
+    def _start(self) -> None:
         for lock in (self._data / "postmaster.pid", Path(f"{self.socket}.lock")):
             lock.unlink(missing_ok=True)  # of the one that was killed
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-k", str(self._folder), *options]
         self._process = self._spawn(command)
+
+    async def serves(self) -> None:
+        """Returns once it takes connections; one that has given up is started again."""
         give_up_at = now() + PATIENCE_S
         while not await self._answers():
-            if self._process.poll() is not None or now() > give_up_at:
+            if now() > give_up_at:
                 raise ConfigurationError(f"PostgreSQL does not start: {(self._folder / 'log').read_text()[-2000:]}")
+            if self._process is None or self._process.poll() is not None:
+                self._start()
             await asyncio.sleep(0.05)
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
@@ -118,6 +132,8 @@ class LocalPostgres:
             self.thaw()
             self.kill()
             await self.ended()
+        if self.disk is not None:
+            self.disk.close()
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

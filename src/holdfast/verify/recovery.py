@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from .disk import FULL_DISK
 from .history import Event
+from .network import DROP_PACKETS, LINK_DOWN
 from .storm import Injection
 
 OVERLAPPING = "overlapping"
-BEYOND_LEASE_S = {"kill": 1.0, "freeze": 1.0, "freeze in transaction": 1.0, OVERLAPPING: 3.0}
+BEYOND_LEASE_S = {"kill": 1.0, "freeze": 1.0, "freeze in transaction": 1.0, LINK_DOWN: 1.0, OVERLAPPING: 3.0}
 """What a fault may take beyond the lease at the 99th percentile."""
 DRAIN_S = 0.5
 """The longest gap of a drain at the 99th percentile."""
@@ -32,29 +34,28 @@ class Recovery(NamedTuple):
         return self.target is None or self.p99 < self.target
 
 
-KEEPS_AWAY = frozenset({*BEYOND_LEASE_S, "block loop", "kill store", "freeze store", "lose store link"})
-"""After these nobody may be there who could take over."""
+KEEPS_AWAY = frozenset({*BEYOND_LEASE_S, "lose store link", DROP_PACKETS})
+"""From the beginning of these on nobody may be there who could take over."""
+HOLDS_UP = frozenset({"block loop", "memory limit", "kill store", "freeze store", FULL_DISK})
+"""Until the end of these: nobody takes the place of a store, nor, for so short a time, of who keeps his lease."""
 
 
 def recoveries(injections: Sequence[Injection], events: Iterable[Event], *, lease_ttl_s: float) -> list[Recovery]:
-    """By kind of fault, for those that had the cluster for themselves; and all others of one sort together.
+    """By kind of fault, for those that had the cluster for themselves; and all that overlapped together.
 
-    Where faults overlap the time counts from the last of them that could keep entities away, and for one of the store
-    from its end.
+    Where faults overlap the time counts from the last of them that could keep entities away.
     """
     gaps: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         if event.workload == "probe":
             gaps[event.key].append(event)
-    later = [
-        one.ended if one.target == "store" else one.began
-        for one in injections
-        if one.overlapped and one.fault in KEEPS_AWAY
-    ]
+    overlapped = [one for one in injections if one.overlapped]
+    later = [one.began for one in overlapped if one.fault in KEEPS_AWAY]
+    later += [one.ended for one in overlapped if one.fault in HOLDS_UP]
     seen: dict[str, list[float]] = defaultdict(list)
     for injection in injections:
         if injection.owned is not None:
-            name = OVERLAPPING if injection.overlapped else injection.fault
+            name = OVERLAPPING if injection.overlapped else f"{injection.fault}, alone"
             seen[name] += _aways(injection, injection.owned, gaps, later if injection.overlapped else ())
     return [_told(name, sorted(aways), lease_ttl_s) for name, aways in sorted(seen.items()) if aways]
 
@@ -76,8 +77,9 @@ def _aways(
 
 
 def _told(name: str, aways: Sequence[float], lease_ttl_s: float) -> Recovery:
-    beyond = BEYOND_LEASE_S.get(name)
-    target = DRAIN_S if name == "drain" else None if beyond is None else lease_ttl_s + beyond
+    fault = name.removesuffix(", alone")
+    beyond = BEYOND_LEASE_S.get(fault)
+    target = DRAIN_S if fault == "drain" else None if beyond is None else lease_ttl_s + beyond
     return Recovery(name, len(aways), percentile(aways, 0.5), percentile(aways, 0.99), aways[-1], target)
 
 

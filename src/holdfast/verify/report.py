@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from .checks import CHECKED, Violation
+from .evidence import CHECKED, Violation
 from .recovery import Recovery
 
 SHOWN_PER_KIND = 5
@@ -31,10 +31,7 @@ class Report:
     registers: int
     undecided: int
     recoveries: Sequence[Recovery]
-    metrics: Sequence[str]
-    """What was compared and agrees, in words."""
     folder: str | None = None
-    notes: Sequence[str] = field(default_factory=tuple[str, ...])
 
     @property
     def late(self) -> list[Recovery]:
@@ -74,8 +71,6 @@ class Report:
                 }
                 for one in self.recoveries
             },
-            "metrics": list(self.metrics),
-            "notes": list(self.notes),
             "folder": self.folder,
         }
 
@@ -98,9 +93,8 @@ class Report:
             *(f"    ! {violation.kind}: {violation.what}" for violation in first_of_each(self.violations)),
         ]
         if self.recoveries:
-            lines.append("  seconds until an entity answered again    entities     p50     p99     max  target p99")
+            lines.append("  seconds until it answered again            entities     p50     p99     max  target p99")
             lines += [_recovery_line(one) for one in self.recoveries]
-        lines += [f"  {line}" for line in (*self.metrics, *self.notes)]
         lines.append(self.verdict + (f"; logs and events are in {self.folder}" if self.folder else ""))
         return lines
 

@@ -16,9 +16,11 @@ from holdfast.storage import migrations
 
 from .audit import Audit, fresh_schema, through, with_schema
 from .client import ClientConfig
-from .fleet import HOST, ClientProcess, Links, RunnerProcess
+from .disk import FULL_DISK, no_disk_to_fill
+from .fleet import HOST, LOOPBACK, ClientProcess, Links, RunnerProcess
 from .history import now
 from .host import HostConfig
+from .network import NETWORK_FAULTS, Network, no_network
 from .postgres import LocalPostgres
 from .relay import Dial
 
@@ -31,6 +33,8 @@ class Plan:
     seconds: float
     runners: int = 3
     clients: int = 1
+    probers: int = 1
+    """Clients that only ask whether entities answer, so that no load of their own shows as a gap."""
     lease_ttl_s: float = 6.0
     drain_timeout_s: float = 10.0
     pause_s: float = 0.02
@@ -47,6 +51,10 @@ class Plan:
     """The command that is a runner; the positive controls have others."""
     keep: bool = False
 
+    def wants(self, *kinds: str) -> bool:
+        """Whether one of these faults may come."""
+        return not self.kinds or not set(kinds).isdisjoint(self.kinds)
+
 
 @dataclass(slots=True, kw_only=True)
 class Rig:
@@ -56,25 +64,28 @@ class Rig:
     folder: Path
     postgres: LocalPostgres | None
     """Its own; a store that was given is not to be killed."""
+    network: Network | None
+    """None where runners are on the loopback."""
     audit: Audit
     store: str
     runners: list[RunnerProcess]
     clients: list[ClientProcess]
-    prober: ClientProcess
+    probers: list[ClientProcess]
     started: float
 
     @property
     def members(self) -> list[RunnerProcess | ClientProcess]:
-        return [*self.runners, *self.clients, self.prober]
+        return [*self.runners, *self.clients, *self.probers]
 
     async def heal(self) -> None:
         """Nothing is broken any more, and every runner serves."""
         if self.postgres is not None:
             self.postgres.thaw()
+            if self.postgres.disk is not None:
+                self.postgres.disk.clear()
+            await self.postgres.serves()
         for member in self.members:
-            member.links.store.hear()
-            member.links.peers.hear()
-            member.links.store.latency_s = member.links.peers.latency_s = 0.0
+            member.links.mend()
             member.thaw()
         await asyncio.gather(*(runner.start() for runner in self.runners if not runner.runs))
 
@@ -88,12 +99,15 @@ async def rig_for(plan: Plan) -> AsyncGenerator[Rig, None]:
     """Up when it is entered, and gone without a trace when it is left."""
     folder = _make_folder()
     postgres: LocalPostgres | None = None
+    network: Network | None = None
     members: list[RunnerProcess | ClientProcess] = []
     audit: Audit | None = None
     try:
         if plan.store is None:
             progress("verify: making a PostgreSQL")
-            postgres = LocalPostgres(folder / "postgres")
+            postgres = LocalPostgres(
+                folder / "postgres", small_disk=plan.wants(FULL_DISK) and no_disk_to_fill() is None
+            )
             await asyncio.to_thread(postgres.create)
             await postgres.start()
             url, dial = postgres.url, _dial_socket(postgres.socket)
@@ -104,15 +118,19 @@ async def rig_for(plan: Plan) -> AsyncGenerator[Rig, None]:
         await audit.make_schema()
         await migrations.apply(with_schema(url, schema))
         await audit.make_tables()
-        make = _Makers(plan=plan, folder=folder, url=url, schema=schema, dial=dial)
+        if plan.wants(*NETWORK_FAULTS) and no_network() is None:
+            network = await asyncio.to_thread(Network, plan.runners)
+        make = _Makers(plan=plan, folder=folder, url=url, schema=schema, dial=dial, network=network)
         rig = await _populate(make, postgres, audit, members)
-        progress(f"verify: {len(rig.runners)} runners and {len(rig.clients) + 1} clients serve and work")
+        progress(f"verify: {len(rig.runners)} runners and {len(rig.clients) + len(rig.probers)} clients serve and work")
         yield rig
     finally:
         for member in members:
             await member.kill() if member.runs else None
         for member in members:
             await member.links.close()
+        if network is not None:
+            network.close()
         if postgres is not None:
             await postgres.stop()
         elif audit is not None and not plan.keep:
@@ -151,17 +169,32 @@ class _Makers:
     url: str
     schema: str
     dial: Dial
+    network: Network | None
 
-    async def links(self, name: str) -> Links:
-        made = Links(self.folder / name, self.dial)
+    async def links(self, name: str, *, runner: int | None = None) -> Links:
+        if self.network is None or runner is None:
+            made = Links(self.folder / name, self.dial)
+        else:
+            made = Links(self.folder / name, self.dial, host=self.network.host, cable=self.network.cables[runner])
         await made.open()
         return made
 
     async def runner(self, number: int) -> RunnerProcess:
-        links = await self.links(f"r{number}")
-        return RunnerProcess(
-            f"runner-{number}", links=links, config=self._host, command=self.plan.host, logs=self.folder / "logs"
-        )
+        name = f"runner-{number}"
+
+        def config(links: Links) -> HostConfig:
+            return HostConfig(
+                name=name,
+                folder=str(self.folder / "events"),
+                store=self._store_through(links),
+                listen=f"{LOOPBACK}:{links.port}",
+                advertise=links.advertised,
+                lease_ttl_s=self.plan.lease_ttl_s,
+                drain_timeout_s=self.plan.drain_timeout_s,
+            )
+
+        links = await self.links(f"r{number}", runner=number)
+        return RunnerProcess(name, links=links, config=config, command=self.plan.host, logs=self.folder / "logs")
 
     async def client(self, name: str, *, probes: bool = False) -> ClientProcess:
         def config(life: str, links: Links) -> ClientConfig:
@@ -178,17 +211,8 @@ class _Makers:
 
         return ClientProcess(name, links=await self.links(name), config=config, logs=self.folder / "logs")
 
-    def _host(self, links: Links) -> HostConfig:
-        return HostConfig(
-            store=self._store_through(links),
-            listen=f"127.0.0.1:{links.port}",
-            advertise=f"127.0.0.1:{links.advertised}",
-            lease_ttl_s=self.plan.lease_ttl_s,
-            drain_timeout_s=self.plan.drain_timeout_s,
-        )
-
     def _store_through(self, links: Links) -> str:
-        return with_schema(through(self.url, str(links.folder)), self.schema)
+        return with_schema(through(self.url, links.store_at), self.schema)
 
 
 async def _populate(
@@ -200,17 +224,18 @@ async def _populate(
     members += runners
     await asyncio.gather(*(runner.start() for runner in runners))
     clients = [await make.client(f"client-{number}") for number in range(plan.clients)]
-    prober = await make.client("prober", probes=True)
-    members += [*clients, prober]
-    await asyncio.gather(*(one.start() for one in (*clients, prober)))
+    probers = [await make.client(f"prober-{number}", probes=True) for number in range(plan.probers)]
+    members += [*clients, *probers]
+    await asyncio.gather(*(one.start() for one in (*clients, *probers)))
     return Rig(
         plan=plan,
         folder=make.folder,
         postgres=postgres,
+        network=make.network,
         audit=audit,
         store=with_schema(make.url, make.schema),
         runners=runners,
         clients=clients,
-        prober=prober,
+        probers=probers,
         started=now(),
     )

@@ -8,11 +8,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .faults import FAULTS, Fault
+from .evidence import Harm
+from .faults import DRAINS, FAULTS, Fault
 from .history import now
 from .rig import Rig, progress
 
 OWNERS_WITHIN_S = 2.0
+EVERY_S, ALONE_S, ALONE_LEASES = 60.0, 10.0, 2.5
+"""How often faults come one by one, and for how long: some seconds and some leases."""
+CALM_S = 1.0
+"""Beyond a lease, before and after one that is alone."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,26 +47,34 @@ class Storm:
 
 
 async def storm(rig: Rig) -> Storm:
-    """Returns when the last fault has healed. Each fault is chosen and shaped by the seed alone."""
+    """Returns when the last fault has healed. Each fault is chosen and shaped by the seed alone.
+
+    At first each kind comes once. Most of the time up to `overlapping` of them are there at once; in between, for a
+    part of every minute, each is waited for, and for what came of it, before the next one.
+    """
     found, rng, plan = Storm(), random.Random(rig.plan.seed), rig.plan
     able = _able(rig, found)
-    running: dict[asyncio.Task[None], tuple[str, str]] = {}
-    over_at = now() + plan.seconds
+    running: dict[asyncio.Task[None], frozenset[tuple[str, int]]] = {}
+    began = now()
     first_round = list(able)
     rng.shuffle(first_round)
     try:
-        while now() < over_at and able:
+        while now() < began + plan.seconds and able:
             running = {task: hold for task, hold in running.items() if not task.done()}
+            alone = (now() - began) % EVERY_S > EVERY_S - ALONE_S - ALONE_LEASES * plan.lease_ttl_s
+            if alone and running:
+                await asyncio.wait(running)
+                continue
+            if alone:
+                await asyncio.sleep(plan.lease_ttl_s + CALM_S)
             if len(running) < plan.overlapping:
                 fault = first_round.pop() if first_round else _chosen(able, rng)
                 shape = random.Random(rng.random())
                 number = shape.randrange(fault.targets(rig))
-                hold = (fault.target, str(number))
-                if hold not in running.values():
-                    task = asyncio.create_task(_inject(rig, found, fault, number, shape, overlaps=bool(running)))
-                    running[task] = hold
-                elif fault not in able:
-                    continue
+                holds = fault.holds(rig, number)
+                if all(holds.isdisjoint(held) for held in running.values()):
+                    task = asyncio.create_task(_inject(rig, found, fault, number, shape))
+                    running[task] = holds
             await asyncio.sleep(rng.uniform(0.5, 1.5) * plan.between_s)
         if running:
             await asyncio.wait(running)
@@ -88,9 +101,9 @@ def _chosen(able: Sequence[Fault], rng: random.Random) -> Fault:
     return rng.choices(able, [fault.weight for fault in able])[0]
 
 
-async def _inject(rig: Rig, found: Storm, fault: Fault, number: int, rng: random.Random, *, overlaps: bool) -> None:
-    owned = await _probes_of(rig, number) if fault.target == "process" else None
-    injection = Injection(fault=fault.name, target=_target(fault, number), began=now(), owned=owned)
+async def _inject(rig: Rig, found: Storm, fault: Fault, number: int, rng: random.Random) -> None:
+    owned = await _probes_of(rig, number) if fault.of == "runner" and fault.target in ("process", "cable") else None
+    injection = Injection(fault=fault.name, target=fault.victim(number), began=now(), owned=owned)
     found.injections.append(injection)
     progress(f"verify: {injection.began - rig.started:6.1f} s  {fault.name}: {injection.target}")
     try:
@@ -99,10 +112,6 @@ async def _inject(rig: Rig, found: Storm, fault: Fault, number: int, rng: random
         injection.error = repr(error)
     finally:
         injection.ended = now()
-
-
-def _target(fault: Fault, number: int) -> str:
-    return "store" if fault.of == "store" else f"{fault.of}-{number}"
 
 
 async def _probes_of(rig: Rig, number: int) -> frozenset[str] | None:
@@ -117,11 +126,20 @@ async def _probes_of(rig: Rig, number: int) -> frozenset[str] | None:
 
 def mark_overlaps(injections: Sequence[Injection], *, after_s: float) -> None:
     """A fault overlaps with another one if the other was there before its consequences were over."""
-    for one in injections:
-        one.overlapped = any(
-            other is not one and other.began < one.ended + after_s and one.began < other.ended + after_s
-            for other in injections
-        )
+    reach, last = float("-inf"), None
+    for one in sorted(injections, key=lambda one: one.began):
+        one.overlapped = one.began < reach
+        if one.overlapped and last is not None:
+            last.overlapped = True
+        if one.ended + after_s > reach:
+            reach, last = one.ended + after_s, one
+
+
+def harms(injections: Sequence[Injection], *, margin_s: float) -> list[Harm]:
+    """What may have ended an attempt: all but drains. A little earlier and later, since a lease has to run out."""
+    return [
+        Harm(one.target, one.began - margin_s, one.ended + margin_s) for one in injections if one.fault not in DRAINS
+    ]
 
 
 def kinds_of(injections: Sequence[Injection]) -> Counter[str]:

@@ -18,6 +18,8 @@ from holdfast.runtime.app import App
 from holdfast.runtime.declarations import Module
 from holdfast.settings import ClusterSettings, EntitySettings, JobSettings, Settings
 
+from .history import Event, Recorder, now
+
 subject = Module()
 
 TABLES = (
@@ -29,6 +31,8 @@ OPENING_BALANCE = 1000
 
 in_transaction: list[Callable[[], Awaitable[None]]] = []
 """What a handler does in its open transaction, once: the rig freezes a runner there."""
+diaries: list[tuple[str, Recorder]] = []
+"""This runner's name, and where it notes what the store can't take back."""
 
 
 def make_app(*, lease_ttl_s: float = 6.0, drain_timeout_s: float = 5.0) -> App:
@@ -82,6 +86,13 @@ class Roll(Entity[Lines]):
     async def append_slowly(self, operation: str) -> int:
         """Suspends, so that it is stored before it runs, and more can happen while it does."""
         await asyncio.sleep(0.002)
+        self.state.lines.append(operation)
+        return len(self.state.lines)
+
+    @message(durable=True, dedupe="operation")
+    async def append_later(self, operation: str, seconds: float) -> int:
+        """There is time to take its runner's place while it runs."""
+        await asyncio.sleep(seconds)
         self.state.lines.append(operation)
         return len(self.state.lines)
 
@@ -179,6 +190,27 @@ async def note_slowly(operation: str, seconds: float) -> str:
 async def echo(operation: str) -> str:
     """Without a transaction of its own: its end is a row of the owner's next commit."""
     return operation
+
+
+@subject.job(max_attempts=1000)
+async def linger(operation: str, seconds: float) -> str:
+    """Runs on while its runner drains and its shard moves; each of its runs is in a diary, whatever the store says."""
+    for name, diary in diaries:
+        began = now()
+        diary.add(Event("run", operation, name, operation, "run", began, began, "begun"))
+        await asyncio.sleep(seconds)
+        diary.add(Event("run", operation, name, operation, "run", began, now(), "ok"))
+    return operation
+
+
+@subject.job(max_attempts=1000)
+async def tick() -> None:
+    """Its key says which occurrence of which schedule it is."""
+
+
+SCHEDULES = tuple(f"verify-{number}" for number in range(4))
+for _name in SCHEDULES:
+    subject.schedule(_name, tick, cron="* * * * *", overlap="allow")
 
 
 class Poisoned(Exception):

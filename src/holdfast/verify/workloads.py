@@ -14,7 +14,7 @@ from holdfast.model.job import PRIORITIES
 
 from .desk import TRY_S, Desk, attempt
 from .history import Event, now
-from .subject import Account, Counter, Pharmacy, Probe, Register, Roll, echo, note, note_slowly, swallow
+from .subject import Account, Counter, Pharmacy, Probe, Register, Roll, echo, linger, note, note_slowly, swallow
 
 OPERATIONS_PER_ENTITY = 200
 ACCOUNTS = 4
@@ -122,6 +122,17 @@ async def jobs(desk: Desk) -> None:
         await desk.until_done("jobs", number, "result", waiting, operation)
 
 
+async def lingering(desk: Desk) -> None:
+    """Jobs that take their time, so that drains and rolling restarts find some running."""
+    operation, seconds = desk.operation(), desk.rng.uniform(0.1, 2.0)
+    submit = linger.opts(key=operation).submit
+    call = partial(_id_of, submit, operation, seconds)
+    submitted = await desk.until_done("jobs", "", "submit linger", call, operation)
+    if submitted.outcome == "ok":
+        waiting = partial(desk.app.jobs.wait, submitted.value, timeout=TRY_S)
+        await desk.until_done("jobs", submitted.value, "result", waiting, operation)
+
+
 async def cancels(desk: Desk) -> None:
     """Cancels jobs at about the moment when they start or end."""
     operation, seconds = desk.operation(), desk.rng.uniform(0, 0.03)
@@ -225,6 +236,7 @@ SENDERS: dict[str, tuple[Workload, int]] = {
     "bank": (bank, 2),
     "register": (register, REGISTER_SENDERS),
     "jobs": (again_and_again(jobs), 3),
+    "linger": (again_and_again(lingering), 1),
     "cancel": (again_and_again(cancels), 2),
     "poison": (again_and_again(poison), 1),
 }

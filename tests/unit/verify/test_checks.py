@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.verify.checks import Finals, JobEnd, check
+from holdfast.verify.checks import check
+from holdfast.verify.evidence import Finals, Harm, JobEnd, Ticking
 from holdfast.verify.history import Event, Outcome
 from holdfast.verify.subject import OPENING_BALANCE, Books
 
@@ -18,6 +19,7 @@ def event(workload: str, key: str, operation: str, verb: str, outcome: Outcome, 
     )
 
 
+MINUTE = "schedule/s/2026-01-01T00:00:00Z"
 EVENTS = [
     event("counter", "c", "", "add", "ok", 1, returned=1.0),
     event("counter", "c", "", "add", "ok", 2, called=2.0, returned=3.0),
@@ -49,7 +51,9 @@ FINALS = Finals(
         "2": JobEnd("2", "note_slowly", "cancelled", None),
         "3": JobEnd("3", "swallow", "dead", None),
         "4": JobEnd("4", "swallow", "completed", "3"),
+        "6": JobEnd("6", "tick", "completed", None, MINUTE),
     },
+    schedules=[Ticking("s", 3, 2, 1)],
 )
 
 
@@ -81,6 +85,10 @@ def test_a_run_that_was_right_has_no_violations() -> None:
         ({"jobs": {**FINALS.jobs, "2": JobEnd("2", "note_slowly", "completed", None)}}, "cancel"),
         ({"jobs": {**FINALS.jobs, "5": JobEnd("5", "swallow", "completed", "3")}}, "duplicate effect"),
         ({"jobs": {**FINALS.jobs, "4": JobEnd("4", "swallow", "dead", "3")}}, "lost acknowledgement"),
+        ({"jobs": {**FINALS.jobs, "7": JobEnd("7", "tick", "completed", None, MINUTE)}}, "duplicate effect"),
+        ({"jobs": {**FINALS.jobs, "6": JobEnd("6", "tick", "dead", None, MINUTE)}}, "schedule"),
+        ({"schedules": [Ticking("s", 3, 2, 0)]}, "schedule"),
+        ({"metrics": ["runner 1 counted 2 jobs as dead; the store has 1"]}, "metrics"),
         ({"stale": ["message 1"]}, "stale commit"),
         ({"unfinished": ["1 rows in holdfast_job"]}, "unfinished"),
     ],
@@ -105,3 +113,26 @@ def test_what_the_store_must_not_hold(wrong: dict[str, Any], kind: str) -> None:
 def test_what_no_client_must_see(seen: Event, kind: str) -> None:
     """Also where the end is right."""
     assert kind in kinds([*EVENTS, seen], FINALS)
+
+
+def run_on(runner: str, called: float, outcome: Outcome = "ok") -> Event:
+    return Event("run", "j-1", runner, "j-1", "run", called, called + 2.0, outcome)
+
+
+@pytest.mark.parametrize(
+    ("runs", "harms", "found"),
+    [
+        ([run_on("runner-0", 1.0)], [], set()),
+        ([run_on("runner-0", 1.0), run_on("runner-1", 2.0)], [], {"doubled attempt"}),
+        ([run_on("runner-0", 1.0, "unknown"), run_on("runner-1", 2.0)], [], set()),
+        ([run_on("runner-0", 1.0), run_on("runner-1", 2.0)], [Harm("runner-0", 0.0, 1.5)], set()),
+        ([run_on("runner-0", 1.0), run_on("runner-1", 2.0)], [Harm("store", 2.0, 3.0)], set()),
+        ([run_on("runner-0", 1.0), run_on("runner-1", 2.0)], [Harm("runner-1", 0.0, 9.0)], {"doubled attempt"}),
+        ([run_on("runner-0", 1.0), run_on("runner-1", 2.0)], [Harm("runner-0", 3.5, 9.0)], {"doubled attempt"}),
+    ],
+)
+def test_what_ran_to_its_end_is_run_again_only_where_its_runner_was_harmed(
+    runs: list[Event], harms: list[Harm], found: set[str]
+) -> None:
+    """One that was killed on the way has not come to its end."""
+    assert {violation.kind for violation in check(runs, Finals(), harms).violations} == found

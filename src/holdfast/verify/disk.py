@@ -1,0 +1,52 @@
+"""A small disk for the rig's own PostgreSQL, which can be full: a file system in memory. Mounting one needs root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from .aftermath import Aftermath
+
+FULL_DISK = "full disk"
+"""The fault."""
+SIZE = "4g"
+LEFT_BYTES = 128 * 1024
+"""What a full disk still has."""
+
+
+def no_disk_to_fill() -> str | None:
+    """Why there can't be one."""
+    if os.geteuid() != 0:
+        return "a small disk needs root, who may mount one"
+    if shutil.which("mount") is None:
+        return "mounting a small disk needs `mount`: apt-get install mount"
+    return None
+
+
+class Disk:
+    """Mounted on a folder when it is made, until `close` or our end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._aftermath = Aftermath([("umount", "-l", self._folder)])
+        owner = folder.stat()
+        options = f"size={SIZE},mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
+        _run("mount", "-t", "tmpfs", "-o", options, "holdfast-verify", self._folder)
+
+    def fill(self) -> None:
+        """From here on there is next to no room."""
+        room = os.statvfs(self._folder)
+        used = (room.f_blocks - room.f_bfree) * room.f_frsize
+        _run("mount", "-o", f"remount,size={used + LEFT_BYTES}", self._folder)
+
+    def clear(self) -> None:
+        _run("mount", "-o", f"remount,size={SIZE}", self._folder)
+
+    def close(self) -> None:
+        self._aftermath.come()
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)

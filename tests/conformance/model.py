@@ -137,14 +137,16 @@ class Contents:
 
     def crash(self, now_us: int, executor: int | None, shards: Collection[int] | None) -> None:
         """What a reap counts: for an executor and its shards, or for whatever was there (None)."""
+        started = {pair for record in self._starts_of(executor) for pair in unpack_attempts(record.attempts)}
         heads: dict[tuple[str, str], MessageRow] = {}
-        for row in by_id(self.messages.values()):
-            if row.due_at <= now_us and (shards is None or row.shard in shards):
-                heads.setdefault((row.entity_type, row.entity_id), row)
-        suspects = [row.id for row in heads.values() if row.crashes][:1]
-        for row in heads.values():
-            if not row.crashes or row.id in suspects:
-                self.messages[row.id] = row._replace(crashes=row.crashes + 1)
+        due = [
+            row for row in self.messages.values() if row.due_at <= now_us and (shards is None or row.shard in shards)
+        ]
+        for row in by_id(due):
+            heads.setdefault((row.entity_type, row.entity_id), row)
+        first = [row for row in heads.values() if not row.crashes]
+        for row in [*first, *(row for row in due if row.crashes and (row.id, row.crashes) in started)]:
+            self.messages[row.id] = row._replace(crashes=row.crashes + 1)
         self.crash_jobs(executor)
 
     def crash_jobs(self, executor: int | None) -> None:
@@ -153,9 +155,12 @@ class Contents:
         for job in crashed:
             self.jobs[job] = self.jobs[job]._replace(crashes=self.jobs[job].crashes + 1, last_error=CRASHED)
 
+    def _starts_of(self, executor: int | None) -> list[StartRecord]:
+        return [record for record in self.starts.values() if executor in (None, record.executor)]
+
     def end_starts(self, executor: int | None) -> list[tuple[int, int]]:
         """Takes an executor's start records away and returns what stood in them."""
-        gone = [record for record in self.starts.values() if executor in (None, record.executor)]
+        gone = self._starts_of(executor)
         for record in gone:
             del self.starts[record.id]
         return [pair for record in gone for pair in unpack_attempts(record.attempts)]

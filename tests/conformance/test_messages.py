@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.errors import Conflict
 from holdfast.model.address import Address
+from holdfast.model.job import StartRecord, pack_attempts
 from holdfast.model.message import Consume, DeadMessageEnd, MessageRetry, OutcomeKind, TimerCancel
 from holdfast.ports.store import RunnerStore
 
@@ -194,7 +195,7 @@ async def test_a_dead_letter_ends_once(store: RunnerStore) -> None:
 
 @pytest.mark.embedded
 async def test_a_crash_is_counted_for_what_may_have_been_running(place: Place) -> None:
-    """The first due message of each entity; of those that were near a crash before, only the first of all."""
+    """The first due message of each entity; of those that were near a crash before, only who had been started."""
     store = await place.open()
     await store.membership.register(REGISTRATION)
     rows = [
@@ -205,14 +206,17 @@ async def test_a_crash_is_counted_for_what_may_have_been_running(place: Place) -
         MESSAGE._replace(id=5, entity_type="Stock"),
     ]
     await commit(store, tuple(rows))
-    expected = {1: (1, 2, 3), 2: (0, 0, 0), 3: (0, 0, 0), 4: (1, 1, 1), 5: (1, 1, 1)}
-    for crash in range(3):
+    expected = {1: (1, 2, 3, 3), 2: (0, 0, 0, 0), 3: (0, 0, 0, 0), 4: (1, 1, 1, 1), 5: (1, 1, 1, 1)}
+    for crash in range(4):
         await store.close()
         store = await place.open()
-        await store.membership.register(REGISTRATION)
+        runner_id = await store.membership.register(REGISTRATION)
         for message, counts in expected.items():
             found = await store.messages.by_id(message)
             assert found is not None and (message, found.crashes) == (message, counts[crash])
+        if crash < 2:
+            started = pack_attempts([(1, crash + 1), (4, 0), (5, 7)])
+            await commit(store, (StartRecord(9 + crash, runner_id, runner_id, started, 0),))
     await store.close()
 
 

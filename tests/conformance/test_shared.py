@@ -9,6 +9,7 @@ import pytest
 from holdfast.errors import FencedOut, PersistenceError
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
+from holdfast.model.job import StartRecord, pack_attempts
 from holdfast.ports.store import RunnerStore
 from tests.support.membership import claim_all, renew
 
@@ -86,13 +87,15 @@ async def test_a_crash_is_counted_in_the_shards_of_the_dead_only(
         MESSAGE._replace(id=4, shard=3, entity_id="c-3", crashes=1),
         MESSAGE._replace(id=5, shard=3, entity_id="c-4", crashes=1),
         MESSAGE._replace(id=6, shard=9, entity_id="c-5"),
+        MESSAGE._replace(id=7, shard=9, entity_id="c-6", crashes=1),
+        StartRecord(8, 1, 1, pack_attempts([(4, 1), (7, 1)]), 0),
     ]
     await commit(store, tuple(rows))
     clock.now += AFTER_THE_LEASE
     await renew(other, 2)
     await claim_all(other, 2, shards=4)
     found = {row.id: row.crashes for row in await other.messages.pending(after=0, limit=9, due_before=2**61)}
-    assert found == {1: 1, 2: 0, 3: 0, 4: 2, 5: 1, 6: 0}
+    assert found == {1: 1, 2: 0, 3: 0, 4: 2, 5: 1, 6: 0, 7: 1}
 
 
 async def test_commits_may_overlap(store: RunnerStore) -> None:

@@ -51,7 +51,9 @@ async def killed_in_a_flush(stage: Stage) -> None:
     """The owner dies while the server is at its commit; whoever was told that it is done has been told a lie."""
     key, operation = stage.entity(), stage.desk.operation()
     owner = await stage.owner(Roll, key)
-    call = partial(stage.desk.ref(Roll, key).append.opts(timeout=TRY_S), operation)
+    ref = stage.desk.ref(Roll, key)
+    await stage.reached(ref.lines)
+    call = partial(ref.append.opts(timeout=TRY_S), operation)
     async with stage.gate.closed():
         sending = asyncio.create_task(stage.desk.once("roll", key, "call", call, operation))
         await stage.at_the_gate()
@@ -66,6 +68,7 @@ async def read_behind_a_flush(stage: Stage) -> None:
     key = stage.entity()
     owner = await stage.owner(Register, key)
     ref = stage.desk.ref(Register, key)
+    await stage.reached(ref.read)
     read = partial(stage.desk.once, "register", key, "read", ref.read.opts(timeout=TRY_S))
     async with stage.gate.closed():
         call = partial(ref.write.opts(timeout=TRY_S), 3)
@@ -83,8 +86,10 @@ async def cut_off_in_a_flush(stage: Stage) -> None:
     """The owner's lines to the store break while the server is at its commit, which goes on."""
     key = stage.entity()
     owner = await stage.owner(Counter, key)
+    ref = stage.desk.ref(Counter, key)
+    await stage.reached(ref.value)
     async with stage.gate.closed():
-        call = stage.desk.ref(Counter, key).add.opts(timeout=TRY_S)
+        call = ref.add.opts(timeout=TRY_S)
         adding = asyncio.create_task(stage.desk.once("counter", key, "add", call))
         first = await stage.at_the_gate()
         owner.links.store.cut()

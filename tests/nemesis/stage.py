@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from holdfast.entities.entity import Entity
-from holdfast.verify.desk import Desk
+from holdfast.verify.desk import Desk, attempt
 from holdfast.verify.fleet import RunnerProcess
 from holdfast.verify.history import Event, Recorder, events, now
 from holdfast.verify.rig import Rig
@@ -57,6 +57,14 @@ class Stage:
             return len(owned) == count and 0 not in owned and max(owned.values()) - min(owned.values()) <= 1
 
         await until(shared)
+
+    async def reached(self, ask: Callable[[], Awaitable[object]]) -> None:
+        """The way to an entity is known: what is sent next arrives at once."""
+
+        async def answers() -> bool:
+            return (await attempt(ask))[0] == "ok"
+
+        await until(answers)
 
     async def owner(self, entity: type[Entity[object]], entity_id: str) -> RunnerProcess:
         owner = await self.rig.audit.owner_of(entity.__name__, entity_id)

@@ -54,7 +54,9 @@ class Delivery:
         self.rules = DurableRules(around, deliveries=self)
         self._tasks = TaskOwner("holdfast-delivery")
         self._parked: set[str] = set()
-        self._suspects = Suspects(start=self._start_suspect, hold_back=self._hold_back)
+        self._suspects = Suspects(
+            around, committer=committer, tasks=self._tasks, start=self._start_suspect, hold_back=self._hold_back
+        )
         self._unsure: dict[asyncio.Task[None], int] = {}
         """Who finds out what an unknown commit has written, and for which shard."""
         self.crowded: Callable[[], None] = _nothing

@@ -91,7 +91,8 @@ class StartRecord(NamedTuple):
     unless the job runs on under the same number (given back) or somebody else writes the end.
 
     A record stands as long as its executor: the reaper takes them away, and in the same transaction counts a crash for
-    each job whose attempt stood there.
+    each job whose attempt stood there. A message that was there in an earlier death runs under a record of its own, as
+    (message id, its crashes).
     """
 
     id: int

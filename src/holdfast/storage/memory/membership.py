@@ -63,7 +63,7 @@ class MemoryMembership:
                 _end(tables, before)
             return
         if tables.runners.rows:
-            count_crashes(tables, now_us)
+            count_crashes(tables, now_us, None)
         count_job_crashes(tables, None)
         for earlier in list(tables.runners.rows):
             _end(tables, earlier)
@@ -103,7 +103,7 @@ class MemoryMembership:
                     break
                 owned = {shard.number for shard in tables.shards.rows.values() if shard.runner_id == row.runner_id}
                 with tables.transaction():
-                    count_crashes(tables, now, owned)
+                    count_crashes(tables, now, row.runner_id, owned)
                     count_job_crashes(tables, row.runner_id)
                     _end(tables, row.runner_id)
                 reaped.append(row.runner_id)

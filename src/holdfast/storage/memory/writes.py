@@ -105,18 +105,22 @@ def _write(tables: Tables, row: Row) -> None:  # noqa: C901 - one flat table of 
             assert_never(row)
 
 
-def count_crashes(tables: Tables, now_us: int, shards: Collection[int] | None = None) -> None:
-    """One more for what may have been running when a runner died: each entity's first message, of suspects the first.
+def count_crashes(tables: Tables, now_us: int, executor: int | None, shards: Collection[int] | None = None) -> None:
+    """One more for what may have been running when a runner died: each entity's first message.
 
-    Suspects, which were there in an earlier crash, run one at a time in the order of their ids.
+    Of suspects, which were there in an earlier crash, only for those that a start record of the executor (None: of any)
+    says have been started.
     """
+    started = {pair for record in _records_of(tables, executor) for pair in unpack_attempts(record.attempts)}
     heads: dict[Address, MessageRow] = {}
-    for row in sorted(tables.messages.rows.values(), key=lambda row: row.id):
-        if row.due_at <= now_us and (shards is None or row.shard in shards):
-            heads.setdefault(row.address, row)
-    suspects = [row for row in heads.values() if row.crashes]
-    for row in [*(row for row in heads.values() if not row.crashes), *suspects[:1]]:
-        tables.messages.put(row.id, row._replace(crashes=row.crashes + 1))
+    due = [
+        row for row in tables.messages.rows.values() if row.due_at <= now_us and (shards is None or row.shard in shards)
+    ]
+    for row in sorted(due, key=lambda row: row.id):
+        heads.setdefault(row.address, row)
+    for row in due:
+        if (row.id, row.crashes) in started if row.crashes else heads[row.address] is row:
+            tables.messages.put(row.id, row._replace(crashes=row.crashes + 1))
 
 
 def count_job_crashes(tables: Tables, executor: int | None) -> None:

@@ -62,7 +62,7 @@ class Endings:
                 # However much is stored there: a reap that gives up would never come to an end.
                 await connection.execute("SET LOCAL statement_timeout = 0")
             for executor, shards in reaped:
-                await connection.execute(self._sql["messages_crashed"], shards, now_us)
+                await connection.execute(self._sql["messages_crashed"], shards, now_us, executor)
                 await connection.execute(self._sql["jobs_crashed"], executor, CRASHED)
 
         rows = await self._insist("runner_reap", (now_us,), REAP_PATIENCE_S, then=count_crashes)

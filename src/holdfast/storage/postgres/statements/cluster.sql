@@ -46,7 +46,7 @@ RETURNING
     holdfast_runner.runner_id,
     ARRAY (SELECT number FROM holdfast_shard WHERE holdfast_shard.runner_id = holdfast_runner.runner_id);
 
--- messages_crashed: counts a crash for what may have been running: each entity's first message, of suspects the first.
+-- messages_crashed: counts a crash for what may have been running: each entity's first message; of suspects who started.
 WITH due AS (
     SELECT id, entity_id, entity_type, crashes FROM holdfast_message
     WHERE shard = ANY ($1::integer[]) AND due_at = 0
@@ -56,10 +56,16 @@ WITH due AS (
 ),
 head AS MATERIALIZED (
     SELECT DISTINCT ON (entity_id, entity_type) id, crashes FROM due ORDER BY entity_id, entity_type, id
+),
+started AS MATERIALIZED (
+    SELECT (pair ->> 0)::bigint AS id, (pair ->> 1)::integer AS crashes
+    FROM holdfast_start, jsonb_array_elements(convert_from(attempts, 'UTF8')::jsonb) AS pair WHERE executor = $3
 )
-UPDATE holdfast_message SET crashes = holdfast_message.crashes + 1 FROM head
-WHERE holdfast_message.id = head.id
-    AND (head.crashes = 0 OR head.id = (SELECT min(id) FROM head WHERE crashes > 0));
+UPDATE holdfast_message SET crashes = holdfast_message.crashes + 1 FROM (
+    SELECT id FROM head WHERE crashes = 0
+    UNION SELECT due.id FROM due JOIN started ON started.id = due.id AND started.crashes = due.crashes
+) AS suspect
+WHERE holdfast_message.id = suspect.id;
 
 -- jobs_crashed: ends the start records of an executor with a crash for each job that is still at its attempt.
 WITH record AS (DELETE FROM holdfast_start WHERE executor = $1 RETURNING attempts),

@@ -7,14 +7,17 @@ UPDATE holdfast_counter SET next = next + 1 WHERE name = 'runner' RETURNING next
 -- runners_reap: ends all incarnations before the given one, and says which had not left in order.
 DELETE FROM holdfast_runner WHERE runner_id < ? RETURNING runner_id;
 
--- messages_crashed: counts a crash for what may have been running: each entity's first message, of suspects the first.
+-- messages_crashed: counts a crash for what may have been running: each entity's first message; of suspects who started.
 WITH head (id, crashes) AS (
     SELECT id, crashes FROM holdfast_message WHERE id IN (
         SELECT min(id) FROM holdfast_message WHERE due_at <= :now GROUP BY entity_type, entity_id
     )
 )
 UPDATE holdfast_message SET crashes = crashes + 1
-WHERE id IN (SELECT id FROM head WHERE crashes = 0) OR id = (SELECT min(id) FROM head WHERE crashes > 0);
+WHERE id IN (SELECT id FROM head WHERE crashes = 0) OR crashes > 0 AND (id, crashes) IN (
+    SELECT json_extract(pair.value, '$[0]'), json_extract(pair.value, '$[1]')
+    FROM holdfast_start, json_each(CAST(holdfast_start.attempts AS TEXT)) AS pair
+);
 
 -- jobs_crashed: counts a crash for the jobs that are at an attempt which stands in a start record.
 UPDATE holdfast_job SET crashes = crashes + 1, last_error = :error

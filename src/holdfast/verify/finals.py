@@ -14,7 +14,7 @@ from holdfast.runtime.app import App
 from .evidence import Finals, Ticking
 from .history import Event
 from .rig import Rig
-from .scrapes import disagreements
+from .scrapes import LastWord, disagreements
 from .subject import SCHEDULES, Account, Books, Counter, Roll, make_app
 
 READ_AT_ONCE, TRIES = 16, 3
@@ -42,17 +42,21 @@ async def read_finals(rig: Rig, seen: Sequence[Event], unfinished: Sequence[str]
             schedules=await _schedules(app, rig, silent),
             jobs=await rig.audit.job_ends(),
             stale=await rig.audit.stale(),
-            metrics=await _metrics(rig),
+            metrics=await _metrics(rig, silent),
             unfinished=silent,
         )
 
 
-async def _metrics(rig: Rig) -> list[str]:
+async def _metrics(rig: Rig, silent: list[str]) -> list[str]:
     """Between two readings of the store that are the same: a schedule may have fired meanwhile."""
     while True:
-        before = await rig.audit.counted()
-        words = [word for runner in rig.runners for word in await runner.words()]
-        if before == await rig.audit.counted():
+        before, words = await rig.audit.counted(), list[LastWord]()
+        for runner in rig.runners:
+            try:
+                words += await runner.words()
+            except TimeoutError:
+                silent.append(f"{runner.name} does not say what it has counted; its log is {runner.log}")
+        if before == await rig.audit.counted() or silent:
             return disagreements(words, before)
 
 

@@ -81,6 +81,7 @@ async def serve(config: HostConfig) -> None:
     async with app.runner(store=config.store, listen=config.listen, advertise=config.advertise) as node:
         say(counted("serving", app, node))
         listening = asyncio.create_task(_obey(lambda: counted("counters", app, node), over))
+        listening.add_done_callback(lambda done: done.cancelled() or done.result())  # what it raised is in the log
         await over.wait()
         listening.cancel()
     say(counted("drained", app, node))

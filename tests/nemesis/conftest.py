@@ -1,4 +1,4 @@
-"""A suite of its own, of minutes and of chance: `HOLDFAST_NEMESIS=1 pytest tests/nemesis`."""
+"""A suite of its own, of minutes: `HOLDFAST_NEMESIS=1 pytest tests/nemesis`, or `./check nemesis`."""
 
 from __future__ import annotations
 

@@ -188,6 +188,7 @@ def nemesis(
     runners: int = 3,
     clients: int = 1,
     lease: float = 6.0,
+    pace: float = 2.0,
     fault: Annotated[list[str] | None, Parameter(negative="")] = None,
     store: str | None = None,
     timeline: Path | None = None,
@@ -197,7 +198,8 @@ def nemesis(
     """Break a cluster again and again while it works, and check that it kept its promises.
 
     Runners and clients are processes of this machine. Exits with 1 where anything was lost, doubled, stale, out of
-    order, or too late. Progress goes to standard error.
+    order, or too late. Progress goes to standard error. Run by root it puts runners into network namespaces and its
+    store on a small disk, and harms these too; what can't be done here is said in the report.
 
     Parameters
     ----------
@@ -211,6 +213,8 @@ def nemesis(
         Client processes, beside the one that measures.
     lease
         Seconds of a runner's lease.
+    pace
+        Seconds from one fault to the next, about; up to three are there at once.
     fault
         Only this kind of fault; may be repeated.
     store
@@ -232,6 +236,7 @@ def nemesis(
         runners=runners,
         clients=clients,
         lease=lease,
+        pace=pace,
         faults=fault or (),
         store=store,
         timeline=timeline,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from holdfast.errors import ConfigurationError
@@ -26,6 +26,7 @@ def run_nemesis(
     runners: int,
     clients: int,
     lease: float,
+    pace: float,
     faults: Sequence[str],
     store: str | None,
     timeline: Path | None,
@@ -33,13 +34,15 @@ def run_nemesis(
     as_json: bool,
 ) -> Exit:
     """FAILED where a promise was not kept. Raises ConfigurationError."""
-    _check(minutes=minutes, runners=runners, clients=clients, lease=lease, faults=faults, store=store)
+    above_zero = {"minutes": minutes, "runners": runners, "clients": clients, "pace": pace}
+    _check(above_zero, lease=lease, faults=faults, store=store)
     plan = Plan(
         seed=random.SystemRandom().randrange(SEEDS) if seed is None else seed,
         seconds=minutes * 60.0,
         runners=runners,
         clients=clients,
         lease_ttl_s=lease,
+        between_s=pace,
         kinds=faults,
         store=store,
         keep=keep,
@@ -49,12 +52,10 @@ def run_nemesis(
     return Exit.OK if report.ok else Exit.FAILED
 
 
-def _check(
-    *, minutes: float, runners: int, clients: int, lease: float, faults: Sequence[str], store: str | None
-) -> None:
-    for name, value, least in (("minutes", minutes, 0), ("runners", runners, 0), ("clients", clients, 0)):
-        if not value > least:
-            raise ConfigurationError(f"--{name} is above {least}, not {value:g}")
+def _check(above_zero: Mapping[str, float], *, lease: float, faults: Sequence[str], store: str | None) -> None:
+    for name, value in above_zero.items():
+        if not value > 0:
+            raise ConfigurationError(f"--{name} is above 0, not {value:g}")
     if lease < 1:
         raise ConfigurationError(f"--lease is at least 1 second, not {lease:g}")
     if unknown := set(faults) - {fault.name for fault in FAULTS}:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .aftermath import Aftermath
 
@@ -16,12 +18,18 @@ LEFT_BYTES = 128 * 1024
 """What a full disk still has."""
 
 
+@cache
 def no_disk_to_fill() -> str | None:
     """Why there can't be one."""
     if os.geteuid() != 0:
-        return "a small disk needs root, who may mount one"
+        return "a small disk needs root, who may mount one: sudo"
     if shutil.which("mount") is None:
         return "mounting a small disk needs `mount`: apt-get install mount"
+    with TemporaryDirectory() as folder:
+        try:
+            Disk(Path(folder)).close()
+        except subprocess.CalledProcessError as error:
+            return f"a small disk can't be mounted here: {error.stderr.decode(errors='replace').strip()}"
     return None
 
 
@@ -33,7 +41,11 @@ class Disk:
         self._aftermath = Aftermath([("umount", "-l", self._folder)])
         owner = folder.stat()
         options = f"size={SIZE},mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
-        _run("mount", "-t", "tmpfs", "-o", options, "holdfast-verify", self._folder)
+        try:
+            _run("mount", "-t", "tmpfs", "-o", options, "holdfast-verify", self._folder)
+        except BaseException:
+            self.close()
+            raise
 
     def fill(self) -> None:
         """From here on there is next to no room."""

@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import subprocess
+from functools import cache
 from typing import Literal
 
 from .aftermath import Aftermath
@@ -29,16 +30,16 @@ table ip holdfast {
 _ON = {"in": "iif", "out": "oif"}
 
 
+@cache
 def no_network() -> str | None:
     """Why there can't be one."""
     if os.geteuid() != 0:
-        return "network namespaces need root"
+        return "network namespaces need root: sudo"
     missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
     if missing:
         return f"network namespaces need {' and '.join(NEEDED)}: apt-get install {' '.join(missing)}"
     try:
-        _run("ip", "netns", "add", probe := _fresh_name())
-        _run("ip", "netns", "del", probe)
+        Network(1).close()
     except subprocess.CalledProcessError as error:
         return f"network namespaces can't be made here: {error.stderr.decode(errors='replace').strip()}"
     return None
@@ -56,6 +57,13 @@ class Network:
         self.cables = [Cable(f"{self._name}{number}", f"{subnet}.{number + 10}") for number in range(cables)]
         undo += [("ip", "netns", "del", cable.namespace) for cable in self.cables]
         self._aftermath = Aftermath(undo)
+        try:
+            self._lay()
+        except BaseException:
+            self.close()
+            raise
+
+    def _lay(self) -> None:
         _run("ip", "link", "add", self._name, "type", "bridge")
         _run("ip", "addr", "add", f"{self.host}/24", "dev", self._name)
         _run("ip", "link", "set", self._name, "up")

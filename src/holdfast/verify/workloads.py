@@ -18,7 +18,7 @@ from .subject import Account, Counter, Pharmacy, Probe, Register, Roll, echo, li
 
 OPERATIONS_PER_ENTITY = 200
 ACCOUNTS = 4
-BURST = 6
+BURST = 20
 REGISTER_OPERATIONS = 48
 REGISTER_SENDERS = 3
 PROBES = 32

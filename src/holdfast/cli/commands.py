@@ -197,9 +197,8 @@ def nemesis(
 ) -> Exit:
     """Break a cluster again and again while it works, and check that it kept its promises.
 
-    Runners and clients are processes of this machine. Exits with 1 where anything was lost, doubled, stale, out of
-    order, or too late. Progress goes to standard error. Run by root it puts runners into network namespaces and its
-    store on a small disk, and harms these too; what can't be done here is said in the report.
+    Runners and clients are processes of this machine; for root, runners are in network namespaces, and the store is on
+    a small disk. What can't be had here is said. Exits with 1 where anything was lost, doubled, stale, or too late.
 
     Parameters
     ----------
@@ -218,8 +217,7 @@ def nemesis(
     fault
         Only this kind of fault; may be repeated.
     store
-        postgresql://... of a server to use, in a schema of its own that is dropped again; the server is not harmed.
-        Else one is made, and killed and frozen too.
+        postgresql://... of a server to use, in a schema of its own. Else one is made, and harmed too.
     timeline
         File for a picture of the run, as SVG.
     keep

@@ -16,8 +16,6 @@ from .stage import LEASE_TTL_S, Stage, until
 
 LATER_S = 3.0
 """Seconds that a handler takes in which its runner is replaced."""
-LINGERING_S = LEASE_TTL_S + 2.0
-"""Seconds that a job takes: a lease runs out meanwhile, and a new owner starts what it believes to be over."""
 
 
 async def frozen_in_a_flush(stage: Stage) -> None:
@@ -35,7 +33,7 @@ async def frozen_in_a_flush(stage: Stage) -> None:
 
 
 async def frozen_in_a_handler(stage: Stage) -> None:
-    """The owner freezes in the middle of a handler, and goes on as if nothing had been, before the next one is done."""
+    """The owner freezes in the middle of a handler, and goes on as if nothing had been while the next one sleeps."""
     key, operation = stage.entity(), stage.desk.operation()
     owner = await stage.owner(Roll, key)
     call = partial(stage.desk.ref(Roll, key).append_later.opts(timeout=4 * LATER_S), operation, LATER_S)
@@ -43,7 +41,9 @@ async def frozen_in_a_handler(stage: Stage) -> None:
     await until(partial(_is_stored, stage, key))
     async with stage.replaced(owner):
         owner.freeze()
-    owner.thaw()
+    async with stage.others_frozen(owner):
+        owner.thaw()
+        await stage.perhaps(until(partial(_has_ended, stage, key)))
     await sending
 
 
@@ -120,22 +120,31 @@ async def sent_again(stage: Stage) -> None:
     await stage.desk.until_done("roll", key, "call", call, operation)
 
 
-async def drained_with_a_job(stage: Stage) -> None:
-    """A runner drains while a job runs on it, for longer than a lease."""
+async def drained_with_a_job(stage: Stage, *, seconds: float = 2.0) -> None:
+    """A runner drains while a job runs on it."""
     operation = stage.desk.operation()
 
     async def submit() -> str:
-        return str((await linger.opts(key=operation).submit(operation, LINGERING_S)).id)
+        return str((await linger.opts(key=operation).submit(operation, seconds)).id)
 
     submitted = await stage.desk.until_done("jobs", "", "submit linger", submit, operation)
     run = await stage.run_of(operation)
     await next(runner for runner in stage.rig.runners if runner.name == run.sender).drain()
-    wait = partial(stage.desk.app.jobs.wait, submitted.value, timeout=4 * LINGERING_S)
+    wait = partial(stage.desk.app.jobs.wait, submitted.value, timeout=TRY_S)
     await stage.desk.until_done("jobs", submitted.value, "result", wait, operation)
+
+
+async def drained_for_longer_than_a_lease(stage: Stage) -> None:
+    """The same, and a lease would have run out before the job is done."""
+    await drained_with_a_job(stage, seconds=LEASE_TTL_S + 2.0)
 
 
 async def _is_stored(stage: Stage, key: str) -> bool:
     return bool(await stage.rig.audit.rows(f"SELECT 1 FROM holdfast_message WHERE entity_id = '{key}'"))
+
+
+async def _has_ended(stage: Stage, key: str) -> bool:
+    return bool(await stage.rig.audit.rows(f"SELECT 1 FROM holdfast_done WHERE entity_id = '{key}'"))
 
 
 Scenario = Callable[[Stage], Awaitable[None]]
@@ -147,5 +156,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     cut_off_in_a_flush,
     money_to_another_runner,
     sent_again,
-    drained_with_a_job,
+    drained_for_longer_than_a_lease,
 )

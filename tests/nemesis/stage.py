@@ -6,24 +6,22 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 from holdfast.entities.entity import Entity
 from holdfast.verify.desk import Desk, attempt
 from holdfast.verify.fleet import RunnerProcess
-from holdfast.verify.history import Event, Recorder, events, now
+from holdfast.verify.history import Event, Recorder, events
 from holdfast.verify.rig import Rig
 from holdfast.verify.subject import make_app
 
 from .gate import GATED, Gate
 
-LEASE_TTL_S = 3.0
+LEASE_TTL_S = 4.0
 """Long enough for a machine that does a lot beside: a lease that has to end is ended in the store."""
 PATIENCE_S = 60.0
 LOOK_AGAIN_S = 0.1
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,7 @@ class Stage:
     @asynccontextmanager
     async def replaced(self, runner: RunnerProcess) -> AsyncGenerator[None, None]:
         """What happens inside makes it silent; its lease is over then, and afterwards all its shards are others'."""
-        incarnation = (await self.rig.audit.runners())[runner.address]
+        incarnation = (await self.rig.audit.runners()).get(runner.address, 0)
         yield
         await self.rig.audit.execute(f"UPDATE holdfast_runner SET expires_at = 0 WHERE runner_id = {incarnation}")
 
@@ -83,6 +81,15 @@ class Stage:
             return incarnation not in owned and 0 not in owned
 
         await until(gone)
+
+    @asynccontextmanager
+    async def others_frozen(self, runner: RunnerProcess) -> AsyncGenerator[None, None]:
+        others = [other for other in self.rig.runners if other is not runner]
+        for other in others:
+            other.freeze()
+        yield
+        for other in others:
+            other.thaw()
 
     async def at_the_gate(self, *, but: frozenset[int] = frozenset()) -> frozenset[int]:
         """The sessions that wait there, once there are others than those."""
@@ -108,17 +115,16 @@ class Stage:
         await until(begun)
         return found[0]
 
-    async def perhaps(self, answer: asyncio.Future[T]) -> None:
-        """Waits for an answer that only a broken runner gives by now."""
-        await asyncio.wait({answer}, timeout=self.patience_s)
+    async def perhaps(self, answer: Awaitable[object]) -> None:
+        """Waits for what only a broken runner does by now."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(answer), self.patience_s)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    give_up_at = now() + PATIENCE_S
-    while not await condition():
-        if now() > give_up_at:
-            raise TimeoutError(f"{condition.__qualname__} is not so after {PATIENCE_S} s")
-        await asyncio.sleep(LOOK_AGAIN_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():  # noqa: ASYNC110 - the store does not tell
+            await asyncio.sleep(LOOK_AGAIN_S)
 
 
 @asynccontextmanager

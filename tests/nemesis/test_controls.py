@@ -21,6 +21,7 @@ from .scenarios import (
     SCENARIOS,
     Scenario,
     cut_off_in_a_flush,
+    drained_for_longer_than_a_lease,
     drained_with_a_job,
     frozen_in_a_flush,
     frozen_in_a_handler,
@@ -45,22 +46,22 @@ CONTROLS: dict[str, tuple[Scenario, str]] = {
     "no-key": (sent_again, "duplicate effect"),
     "no-start-records": (drained_with_a_job, "doubled attempt"),
     "rescue-by-id": (drained_with_a_job, "doubled attempt"),
-    "silent-in-drain": (drained_with_a_job, "doubled attempt"),
+    "silent-in-drain": (drained_for_longer_than_a_lease, "doubled attempt"),
 }
 """What brings each to light, and what it shows as."""
+TRIES = 2
+"""A machine that stands still for longer than a lease replaces a runner before the scenario does."""
 
 
 @pytest.mark.parametrize("broken", CONTROLS)
 async def test_a_broken_runner_is_found_out(broken: str, postgres_servers: Callable[[str], str]) -> None:
     scenario, shows_as = CONTROLS[broken]
-    report = await played(
-        [scenario],
-        host=(sys.executable, PROGRAM, broken),
-        store=postgres_servers("postgres"),
-        patience_s=20.0,
-        rest_s=2.0,
-    )
-    assert shows_as in {violation.kind for violation in report.violations}, report.text()
+    host, store = (sys.executable, PROGRAM, broken), postgres_servers("postgres")
+    for _ in range(TRIES):
+        report = await played([scenario], host=host, store=store, patience_s=20.0, rest_s=2.0)
+        if shows_as in {violation.kind for violation in report.violations}:
+            return
+    pytest.fail(f"{broken} was not found out:\n{report.text()}")
 
 
 async def test_a_runner_that_is_as_it_should_be_comes_through(postgres_servers: Callable[[str], str]) -> None:

@@ -15,7 +15,7 @@ from holdfast.verify.nemesis import run
 from holdfast.verify.rig import Plan
 
 SEED = int(os.environ.get("HOLDFAST_SEED", str(random.randrange(2**32))))
-SECONDS = float(os.environ.get("HOLDFAST_NEMESIS_SECONDS", "15"))
+SECONDS = float(os.environ.get("HOLDFAST_NEMESIS_SECONDS", "10"))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ while its shard is somebody else's is noted, in the same transaction.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -77,14 +78,18 @@ def through(url: str, place: str) -> str:
 
 
 class Audit:
-    """A connection past all relays."""
+    """A connection past all relays; one that broke is made anew."""
 
     def __init__(self, url: str, schema: str) -> None:
         self._url = url
         self._schema = schema
+        self._turn = asyncio.Lock()
+        self._kept: Any = None
 
-    async def _connect(self) -> Any:
-        return await connect(with_schema(self._url, self._schema))
+    async def close(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.terminate()
 
     async def make_schema(self) -> None:
         connection = await connect(self._url)
@@ -105,19 +110,20 @@ class Audit:
             await connection.close()
 
     async def execute(self, *statements: str) -> None:
-        connection = await self._connect()
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+        for statement in statements:
+            await self._asked("execute", statement)
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
-        connection = await self._connect()
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
+        return [tuple(row) for row in await self._asked("fetch", query)]
+
+    async def _asked(self, verb: str, statement: str) -> Any:
+        async with self._turn:
+            try:
+                self._kept = self._kept or await connect(with_schema(self._url, self._schema))
+                return await getattr(self._kept, verb)(statement)
+            except BaseException:
+                await self.close()
+                raise
 
     async def owner_of(self, entity_type: str, entity_id: str) -> int:
         """Which runner owns an entity's shard; 0 is none."""

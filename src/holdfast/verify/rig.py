@@ -131,6 +131,8 @@ async def rig_for(plan: Plan) -> AsyncGenerator[Rig, None]:
             await member.links.close()
         if network is not None:
             network.close()
+        if audit is not None:
+            await audit.close()
         if postgres is not None:
             await postgres.stop()
         elif audit is not None and not plan.keep:

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support import nursery
 from tests.support.postgres import drop_emptied_schemas, given_url, wheel_server
 
 T = TypeVar("T")
@@ -86,10 +87,10 @@ def settle(leftovers: Callable[[], set[T]]) -> set[T]:
 
 
 def child_processes() -> set[int]:
-    """Process ids of our direct children, less the resource tracker, which lives as long as we do."""
+    """Process ids of our direct children, less the resource tracker and nurseries, which live as long as we do."""
     lists = (_text(path) for path in Path("/proc/self/task").glob("*/children"))
     tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
-    return {int(pid) for children in lists for pid in children.split()} - {tracker}
+    return {int(pid) for children in lists for pid in children.split()} - {tracker} - nursery.pids()
 
 
 def _text(path: Path) -> str:

@@ -1,7 +1,4 @@
-"""The application that the crash test kills, and a nursery of it: `python program.py`, which has all imports done.
-
-For each line "STORE [MISTAKE...]" a fork of the nursery is a runner, says `serving` with its process id, and serves
-until it is killed; then the nursery says `gone`.
+"""The application that the crash test kills: `main` runs it until then, with the mistakes it is told to make.
 
 Every operation has an id of its own and appends it to a list, so that one that was lost or repeated shows: entities
 keep the list in their state, jobs in a table of the user's that commits with the job.
@@ -10,8 +7,6 @@ keep the list in their state, jobs in a table of the user's that commits with th
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +17,6 @@ from holdfast.model.message import MessageRow
 from holdfast.model.unit import Unit
 from holdfast.runtime.commits import MeteredJournal
 from holdfast.settings import EntitySettings, JobSettings, Settings
-from holdfast.verify.parent import end_with_parent
 
 PATIENT = Settings(entities=EntitySettings(crashes_max=10_000), jobs=JobSettings(crashes_max=10_000))
 """Here it is the test that kills: no message and no job is to blame, however often it was running."""
@@ -92,7 +86,7 @@ class Mirror(Entity[Operations]):
 
 async def serve(store: str) -> None:
     async with app.runner(store=store):
-        print("serving", os.getpid(), flush=True)
+        print("serving", flush=True)
         await asyncio.Event().wait()
 
 
@@ -119,19 +113,7 @@ def forget_what_was_done() -> None:
 BROKEN = {"ack-before-commit": acknowledge_before_commit, "no-idempotency": forget_what_was_done}
 
 
-def nursery() -> None:
-    for line in sys.stdin:
-        store, *mistakes = line.split()
-        child = os.fork()
-        if child == 0:
-            end_with_parent()
-            for mistake in mistakes:
-                BROKEN[mistake]()
-            asyncio.run(serve(store))
-        os.waitpid(child, 0)
-        print("gone", flush=True)
-
-
-if __name__ == "__main__":
-    end_with_parent()
-    nursery()
+def main(store: str, *mistakes: str) -> None:
+    for mistake in mistakes:
+        BROKEN[mistake]()
+    asyncio.run(serve(store))

@@ -11,7 +11,6 @@ import collections
 import os
 import random
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 from holdfast import MessageError
 from holdfast.storage.open import open_client_store
 from tests.crash.program import LISTS, Journal, Mirror, app, note
+from tests.support.nursery import Nursery
 
 KILLS = int(os.environ.get("HOLDFAST_KILLS", "100"))
 SEED = int(os.environ.get("HOLDFAST_SEED", str(random.randrange(2**32))))
@@ -31,40 +31,26 @@ CONTROL_ATTEMPTS = 3
 CONTROL_PATIENCE_S = 10.0
 """A broken runner may leave what never ends: how long that is waited for. What ends, ends within a second."""
 PATIENCE_S = 30.0
-PROGRAM = Path(__file__).with_name("program.py")
 
 
 class Killed:
-    """A runner process that is killed and comes back, without its imports being done anew."""
+    """A runner process that is killed and comes back."""
 
     def __init__(self, store: str, *broken: str) -> None:
-        self._line = " ".join((store, *broken)).encode() + b"\n"
-        self._nursery: asyncio.subprocess.Process | None = None
-        self._pid = 0
-
-    async def open(self) -> None:
-        pipe = asyncio.subprocess.PIPE
-        self._nursery = await asyncio.create_subprocess_exec(sys.executable, str(PROGRAM), stdin=pipe, stdout=pipe)
-
-    async def close(self) -> None:
-        assert self._nursery is not None
-        self._nursery.kill()  # and with it whatever it has borne
-        await asyncio.wait_for(self._nursery.wait(), PATIENCE_S)
+        self._arguments = (store, *broken)
+        self._process: Nursery | None = None
 
     async def start(self) -> None:
-        assert self._nursery is not None and self._nursery.stdin is not None
-        self._nursery.stdin.write(self._line)
-        word, _, pid = (await self._said()).partition(" ")
-        assert word == "serving", f"the runner did not start: {word!r}"
-        self._pid = int(pid)
+        self._process = Nursery.of("tests.crash.program")
+        self._process.bear(*self._arguments)
+        line = await asyncio.to_thread(self._process.line)
+        assert line == "serving", f"the runner did not start: {line!r}"
 
     async def kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
-        assert await self._said() == "gone"
-
-    async def _said(self) -> str:
-        assert self._nursery is not None and self._nursery.stdout is not None
-        return (await asyncio.wait_for(self._nursery.stdout.readline(), PATIENCE_S)).decode().rstrip()
+        process, self._process = self._process, None
+        if process is not None:
+            os.kill(process.pid, signal.SIGKILL)
+            await asyncio.to_thread(process.ended)
 
 
 class Ledger:
@@ -130,7 +116,6 @@ async def test_the_crash_test_catches_a_broken_runner(tmp_path: Path, broken: st
 
 async def kill_and_check(store: str, *broken: str, kills: int, patience_s: float = PATIENCE_S) -> None:
     rng, ledger, runner = random.Random(SEED), Ledger(), Killed(store, *broken)
-    await runner.open()
 
     async def submit(operation: str) -> None:
         job = await note.opts(key=operation).submit(operation)
@@ -148,9 +133,8 @@ async def kill_and_check(store: str, *broken: str, kills: int, patience_s: float
         await runner.start()
         async with app.client(store=store):
             await send_through_kills(runner, ledger, kinds, rng, kills)
-        await runner.kill()
     finally:
-        await runner.close()
+        await runner.kill()
     await check(ledger, store, patience_s)
 
 

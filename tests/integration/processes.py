@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
+from tests.support.nursery import Nursery
+
+MODULE = "tests.integration.shop"
 
 
 class RunnerProcess:
@@ -19,7 +18,7 @@ class RunnerProcess:
     def __init__(self, url: str, module: str) -> None:
         self._url = url
         self._module = module
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Nursery | None = None
 
     def start(self) -> None:
         """Returns once it serves."""
@@ -29,13 +28,13 @@ class RunnerProcess:
     def begin(self) -> None:
         """Returns at once."""
         assert self._process is None, "it runs already"
-        command = [sys.executable, "-m", self._module, self._url]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self._process = Nursery.of(self._module)
+        self._process.bear(self._url)
 
     def serving(self) -> None:
         """Returns once it says that it serves."""
-        assert self._process is not None and self._process.stdout is not None
-        assert self._process.stdout.readline() == "serving\n", "the runner did not start; its errors are above"
+        assert self._process is not None
+        assert self._process.line() == "serving", "the runner did not start; its errors are above"
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -45,12 +44,10 @@ class RunnerProcess:
         assert self._end(signal.SIGTERM) == 0
 
     def pause(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     @property
     def pid(self) -> int:
@@ -63,16 +60,13 @@ class RunnerProcess:
 
     def _end(self, number: signal.Signals) -> int:
         process, self._process = self._process, None
-        assert process is not None and process.stdout is not None
-        process.send_signal(number)
-        try:
-            return process.wait(PATIENCE_S)
-        finally:
-            process.stdout.close()
+        assert process is not None
+        os.kill(process.pid, number)
+        return process.ended()
 
 
 @contextlib.contextmanager
-def runner_process(url: str, module: str = "tests.integration.shop") -> Iterator[RunnerProcess]:
+def runner_process(url: str, module: str = MODULE) -> Iterator[RunnerProcess]:
     """Not started yet; killed at the end, if it still runs."""
     process = RunnerProcess(url, module)
     try:

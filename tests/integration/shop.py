@@ -1,13 +1,9 @@
-"""The application of the tests with two processes, and its runner: `python -m tests.integration.shop URL`.
-
-The runner says `serving` once it does, and ends when its standard input is closed or on SIGTERM.
-"""
+"""The application of the tests with two processes, and its runner. It says `serving` once it does; SIGTERM ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -149,5 +145,5 @@ async def serve(url: str) -> None:
         await over.wait()
 
 
-if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+def main(url: str) -> None:
+    asyncio.run(serve(url))

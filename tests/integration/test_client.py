@@ -30,8 +30,9 @@ from holdfast.errors import (
 )
 from holdfast.jobs.door import CancelOutcome
 from holdfast.model.ids import JobId, MessageId
-from tests.integration.processes import ROOT, runner_process
+from tests.integration.processes import runner_process
 from tests.integration.shop import Cart, Feed, Line, SoldOut, Till, app, double, fail_job, wait_long
+from tests.support.nursery import ROOT
 
 
 @pytest.fixture(scope="module")

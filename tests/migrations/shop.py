@@ -1,4 +1,4 @@
-"""The application whose stores are kept as dumps, and its runner: `python -m tests.migrations.shop URL`.
+"""The application whose stores are kept as dumps, and its runner.
 
 What stands in a dump was written by this application as it was then: methods and jobs may be added here, but what is
 there keeps its name and its parameters. In the runner that makes a dump the bank is closed, so that work is left.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from dataclasses import dataclass, field
 
 from holdfast import App, Entity, Settings, message
@@ -115,5 +114,5 @@ async def serve(url: str) -> None:
         await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+def main(url: str) -> None:
+    asyncio.run(serve(url))

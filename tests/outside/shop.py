@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import sys
 from dataclasses import dataclass, field
 
 from holdfast import App, Entity, message
@@ -44,6 +42,5 @@ async def serve(url: str) -> None:
         await over.wait()
 
 
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(sys.argv[1]))
+def main(url: str) -> None:
+    asyncio.run(serve(url))

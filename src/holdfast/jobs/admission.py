@@ -39,6 +39,7 @@ from .call import JobCall
 from .door import JobDoor
 from .handle import JobHandle
 from .holdings import Holdings, moved
+from .straight import Start
 from .surroundings import Surroundings
 from .tally import Tallies
 
@@ -68,30 +69,34 @@ _staged_keys: ContextVar[_KeysOfTurn | None] = ContextVar("holdfast_staged_keys"
 
 
 class Submission(CommitItem):
-    """Rows of new jobs on their way to the store."""
+    """Rows of new jobs on their way to the store; with `start` the only one begins to run when it is there."""
 
-    __slots__ = ("_began", "_jobs", "_stored", "done")
+    __slots__ = ("_began", "_jobs", "_start", "_stored", "done")
 
     def __init__(
         self,
         jobs: Sequence[JobRow],
         done: asyncio.Future[None],
         began: float,
-        stored: Callable[[Sequence[JobRow], float], None],
+        stored: Callable[[Sequence[JobRow], float, Start | None], None],
+        start: Start | None,
     ) -> None:
-        self.rows = list(jobs)
+        self.rows = list(jobs) if start is None else [*jobs, start.row]
         self.size_bytes = len(jobs[0].payload) if len(jobs) == 1 else sum([len(row.payload) for row in jobs])
         self.done = done
         self._began = began
         self._jobs = jobs
         self._stored = stored
+        self._start = start
 
     def committed(self) -> None:
-        self._stored(self._jobs, self._began)
+        self._stored(self._jobs, self._began, self._start)
         if not self.done.done():
             self.done.set_result(None)
 
     def failed(self, error: BaseException) -> None:
+        if self._start is not None:
+            self._start.failed()
         if not self.done.done():
             self.done.set_exception(error)
 
@@ -108,9 +113,10 @@ class Admission:
         holdings: Holdings,
         arrived: Callable[[JobRow], None],
         found: Callable[[JobRow], None],
+        begin: Callable[[JobRow], Start | None],
     ) -> None:
         """`arrived` takes each row once it is stored, `found` where the row may have been read from the store by then;
-        `door` is what handles wait at."""
+        `begin` may have one start with the commit that stores it. `door` is what handles wait at."""
         self._door = door
         self._elsewhere = around.elsewhere
         self._placement = around.placement
@@ -125,6 +131,7 @@ class Admission:
         self._runner_id = around.runner_id
         self._arrived = arrived
         self._found = found
+        self._begin = begin
         self._under_way: dict[KeyName, asyncio.Future[None]] = {}
 
     async def submit(self, call: JobCall[R]) -> JobHandle[R]:
@@ -256,10 +263,11 @@ class Admission:
         for row in rows:
             self._holdings.check(row.shard)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._commits.add(Submission(rows, done, began, self._stored))
+        start = self._begin(rows[0]) if len(rows) == 1 else None
+        self._commits.add(Submission(rows, done, began, self._stored, start))
         return done
 
-    def _stored(self, rows: Sequence[JobRow], began: float) -> None:
+    def _stored(self, rows: Sequence[JobRow], began: float, start: Start | None) -> None:
         """Counted by the commit and not by the submitter, who may have been cancelled meanwhile."""
         seconds = self._clock.monotonic() - began
         if len(rows) == 1:
@@ -267,6 +275,9 @@ class Admission:
         else:
             for (job_type, priority), count in Counter((row.job_type, row.priority) for row in rows).items():
                 self._tallies.of(job_type, priority).submitted.succeeded(seconds, count)
+        if start is not None:
+            start.stored()
+            return
         for row in rows:
             self._arrived(row)
 

@@ -102,6 +102,29 @@ class Dispatcher:
                 self._wake()
                 return
 
+    def take_slot(self, held: Held) -> StartRecord | None:
+        """Begins an attempt of a job that is not stored yet, where a slot is free and nothing waits for it.
+
+        Its start record is to be stored with the job; then comes `started`, or `take_back`.
+        """
+        lane = self.lanes[held.declared.lane]
+        if self.paused or self._held_off or lane.queued or lane.free < 1:
+            return None
+        number = self._ids.take_now()
+        if not number:
+            return None
+        lane.free -= 1
+        record = Record(number, 1)
+        record.attempts = [attempt] = [Attempt(held, record, self._begin_transaction)]
+        held.attempt = attempt
+        return self._record_row(record)
+
+    def take_back(self, attempt: Attempt) -> None:
+        """Neither the job nor its start record was stored, as far as is known."""
+        attempt.record.attempts = ()
+        self._doubtful.append(attempt.record.id)
+        self.freed(attempt.held.declared.lane)
+
     async def start_waiting(self) -> None:
         """Starts what there are slots for, in one start record per batch."""
         while not (self.paused or self._held_off) and any(lane.free and lane.queued for lane in self.lanes):
@@ -151,18 +174,21 @@ class Dispatcher:
 
     def _start(self, attempts: list[Attempt], record: Record) -> None:
         record.attempts = attempts
-        pairs = [(attempt.held.row.id, attempt.number) for attempt in attempts]
-        row = StartRecord(record.id, self._runner_id, self._runner_id, pack_attempts(pairs), self._clock.now_us())
+        row = self._record_row(record)
         unit = Unit()
         unit.add(row, len(row.attempts))
         unit.rows += self.doubts()
         self._commits.add(
             JobUnit(
                 unit,
-                committed=lambda: self._started(attempts, unit),
+                committed=lambda: self._written(attempts, unit),
                 failed=lambda error: self._not_started(attempts, error),
             )
         )
+
+    def _record_row(self, record: Record) -> StartRecord:
+        pairs = [(attempt.held.row.id, attempt.number) for attempt in record.attempts]
+        return StartRecord(record.id, self._runner_id, self._runner_id, pack_attempts(pairs), self._clock.now_us())
 
     def doubts(self) -> list[EndStart]:
         """Takes away start records of which it is not sure that they were not written; see `certain`."""
@@ -174,8 +200,12 @@ class Dispatcher:
             gone = {row.id for row in unit.rows if isinstance(row, EndStart)}
             self._doubtful = [record for record in self._doubtful if record not in gone]
 
-    def _started(self, attempts: list[Attempt], unit: Unit) -> None:
+    def _written(self, attempts: list[Attempt], unit: Unit) -> None:
         self.certain(unit)
+        self.started(attempts)
+
+    def started(self, attempts: list[Attempt]) -> None:
+        """Their start record is on disk: they run."""
         now_us = self._clock.now_us()
         for attempt in attempts:
             held = attempt.held

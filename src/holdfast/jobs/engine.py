@@ -47,6 +47,7 @@ from .processes import ProcessSlots
 from .requests import Requests
 from .roster import Roster
 from .rounds import Rounds
+from .straight import StraightStarts
 from .surroundings import Surroundings
 from .tally import Tallies, Tally
 from .threads import ThreadSlots
@@ -153,6 +154,15 @@ class JobEngine:
     def _open_doors(self) -> None:
         """Where submits and requests come in."""
         around, arrived = self._around, self._intake.arrived
+        straight = StraightStarts(
+            around,
+            types=self._types,
+            roster=self._roster,
+            windows=self._intake.windows,
+            tallies=self._tallies,
+            dispatcher=self._dispatcher,
+            dropped=self._not_ours_to_start,
+        )
         self._admission = Admission(
             around,
             door=self,
@@ -160,6 +170,7 @@ class JobEngine:
             holdings=self._holdings,
             arrived=arrived,
             found=self._intake.found,
+            begin=straight.begin,
         )
         self._inbound = Inbound(
             around, admission=self._admission, tallies=self._tallies, holdings=self._holdings, arrived=arrived

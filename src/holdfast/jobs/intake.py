@@ -175,12 +175,15 @@ class Intake:
         return declared
 
     def _hold_later(self, held: Held) -> None:
-        if not self.schedule.admits(held.row):
-            return
+        if self.schedule.admits(held.row):
+            self._schedule(held)
+            self._wake()
+
+    def _schedule(self, held: Held) -> None:
+        """Holds a job until it is due; those that have to make room for it are not held any more."""
         self._roster.hold(held)
         for gone in self.schedule.add(held):
             self._roster.let_go(gone.row.id)
-        self._wake()
 
     def _hold_available(self, row: JobRow) -> None:
         declared = self._known(row)
@@ -213,9 +216,7 @@ class Intake:
         declared = self._known(row)
         if declared is None or row.id in self._roster or row.id in left or not self.schedule.belongs(row):
             return
-        held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.DUE_LATER)
-        self._roster.hold(held)
-        self.schedule.add(held)
+        self._schedule(Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.DUE_LATER))
 
     async def _available(self, shard: int, priority: int, after: int, limit: int) -> Sequence[JobRow]:
         due_before = self._clock.now_us()

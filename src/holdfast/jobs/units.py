@@ -13,6 +13,11 @@ from holdfast.ports.commits import CommitItem
 class Commits(Protocol):
     """The group commit that all engines of a runner share. Items are committed in the order they came."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits for a flush, or a flush is in flight."""
+        ...
+
     def add(self, item: CommitItem, /) -> None: ...
 
 

@@ -81,6 +81,11 @@ class Windows:
             self._ask(window)
         return admitted
 
+    def complete(self, row: JobRow) -> bool:
+        """Whether the window that the job belongs to holds all there is."""
+        window = self._windows.get((row.shard, row.priority))
+        return window is not None and not window.more
+
     def left(self, row: JobRow) -> None:
         """A held job started or was taken away."""
         window = self._windows.get((row.shard, row.priority))

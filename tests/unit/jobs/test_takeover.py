@@ -11,7 +11,7 @@ from holdfast.errors import JobDead, RunnerUnavailable
 from holdfast.jobs.context import job_context
 from holdfast.model.job import JobState
 
-from .rig import Rig, eventually, simulated, until
+from .rig import SHARDS, Rig, eventually, simulated, until
 
 
 @simulated
@@ -260,3 +260,24 @@ async def test_an_attempt_that_had_ended_before_the_death_is_no_suspect(rig: Rig
     await rig.open(retry_first=500.0)
     crashes = {str(row.id): row.crashes for row in rig.tables.jobs.rows.values()}
     assert crashes == {failing.id: 0, running.id: 1}
+
+
+@simulated
+async def test_delayed_jobs_that_make_room_for_those_of_adopted_shards_still_run(rig: Rig) -> None:
+    """What a full schedule lets go of is found in the store when its time is near."""
+    runs: set[int] = set()
+
+    @rig.job
+    async def work(n: int) -> None:
+        runs.add(n)
+
+    await rig.open(window=2)
+    first, others = range(1), range(1, SHARDS)
+    await rig.engine.release(others, timeout_s=10.0)
+    await work.opts(delay=50.0).submit(0)
+    await rig.engine.release(first, timeout_s=10.0)
+    await rig.engine.adopt(others)
+    for n in range(1, 5):
+        await work.opts(delay=100.0 + n).submit(n)
+    await rig.engine.adopt(first)
+    await eventually(lambda: runs == set(range(5)), within_s=1000.0)

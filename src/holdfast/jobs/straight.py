@@ -69,7 +69,7 @@ class StraightStarts:
     def begin(self, row: JobRow) -> Start | None:
         """Takes a slot for a job that is about to be stored, where it may start at once."""
         declared = self._types.get(row.job_type)
-        if declared is None or row.due_at or row.group is not None:
+        if declared is None or row.due_at or row.group is not None or row.id in self._roster:
             return None
         if self._commits.busy or not self._windows.complete(row):
             return None

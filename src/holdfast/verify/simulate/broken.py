@@ -29,8 +29,12 @@ from holdfast.storage.memory.reads import MemoryJobReader
 from holdfast.testing import gate
 
 from .plan import Plan, plan_of
+from .town import LEASE_TTL_S
 
 Commit = Callable[..., Any]
+
+AT_WORK_S = 2.0
+"""Until then most senders have something left to do."""
 
 
 @contextmanager
@@ -119,7 +123,7 @@ def state_apart() -> AbstractContextManager[None]:
             write(journal, units, incarnation)
             return
         write(journal, [states], incarnation)
-        if random.random() < 0.1:
+        if random.random() < 0.3:
             raise PersistenceError("the store went away in between")
         write(journal, [_with(unit, lambda row: not isinstance(row, StateRow)) for unit in units], incarnation)
 
@@ -217,16 +221,15 @@ def _always(plan: Plan) -> bool:
     return True
 
 
-def _suffering(*kinds: str) -> Callable[[Plan], bool]:
-    def concerns(plan: Plan) -> bool:
-        return any(fault.kind in kinds for fault in plan.faults)
-
-    return concerns
+def _presumed_dead(plan: Plan) -> bool:
+    """Somebody is away at work for longer than its lease, and another one is there to take over."""
+    away = [fault for fault in plan.faults if fault.kind in ("freeze", "cut off")]
+    return plan.runners > 1 and any(fault.at_s < AT_WORK_S and fault.for_s > LEASE_TTL_S for fault in away)
 
 
 def _in_order(*kinds: str) -> Callable[[Plan], bool]:
     def concerns(plan: Plan) -> bool:
-        return plan.orderly and plan.runners > 1 and _suffering(*kinds)(plan)
+        return plan.orderly and plan.runners > 1 and any(fault.kind in kinds for fault in plan.faults)
 
     return concerns
 
@@ -243,7 +246,7 @@ def _refused(plan: Plan) -> bool:
 
 
 CONTROLS: Mapping[str, Control] = {
-    "no fence": Control(no_fence, _suffering("freeze", "cut off")),
+    "no fence": Control(no_fence, _presumed_dead),
     "ack before commit": Control(ack_before_commit, _refused),
     "no idempotency key": Control(no_idempotency, _doing("keyed")),
     "next message before the commit is known": Control(next_before_known, _refused),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 ACCOUNTS = ("anna", "bert", "cleo", "dora")
 BASINS = ("f1", "f2")
 SENDERS_MAX = 5
-FAULTS_FROM_S, FAULTS_TO_S = 0.2, 4.5
+FAULTS_FROM_S, FAULTS_TO_S = 0.2, 3.5
 GAUGES_RATE = 0.25
 BURST = 9
 
@@ -164,7 +164,7 @@ def _faults(random: Random, kinds: Sequence[str]) -> list[Fault]:
             random.uniform(FAULTS_FROM_S, FAULTS_TO_S),
             random.choice(kinds),
             random.randint(0, 7),
-            random.choice([0.3, 1.5, random.uniform(2.5, 5.0)]),
+            random.choice([0.3, 1.5, random.uniform(2.2, 4.5)]),
         )
         for _ in range(random.choice([0, 1, 1, 2, 3, 4]))
     ]

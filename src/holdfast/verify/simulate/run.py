@@ -88,7 +88,7 @@ async def _simulated(plan: Plan) -> Outcome:
         except* (NotSettled, NoAnswer) as group:
             found += [f"accepted is not processed: {error}" for error in _leaves(group)]
         finally:
-            await live.close()
+            await world.end()
     found += audit.found
     trace.note(f"found {found}")
     return Outcome(found, trace.digest, trace.count, loop.time(), trace.lines)

@@ -24,6 +24,7 @@ PATIENT = 1000
 POISON_TRIES = 2
 JOB_TRIES = 3
 MAILBOX = 5
+LEASE_TTL_S = 2.0
 
 
 class NoMoney(Exception):
@@ -61,7 +62,7 @@ def make_app(*, shards: int) -> App:
     settings = Settings(
         entities=EntitySettings(retry_first=0.2, retry_max=2.0, crashes_max=PATIENT, call_timeout=10.0),
         jobs=JobSettings(retry_first=0.2, retry_max=2.0, crashes_max=PATIENT, slots=4),
-        cluster=ClusterSettings(shards=shards, lease_ttl=2.0, lease_renewal=0.6, drain_timeout=4.0),
+        cluster=ClusterSettings(shards=shards, lease_ttl=LEASE_TTL_S, lease_renewal=0.6, drain_timeout=4.0),
     )
     return App("simulated", modules=[town], settings=settings)
 

@@ -163,6 +163,12 @@ class World:
             await self._start()
         self._trace.note("calm")
 
+    async def end(self) -> None:
+        """Everything has been seen: nobody needs to leave in order."""
+        for number in list(self.live.runners):
+            await self.live.crash(number)
+        await self.live.close()
+
     async def miscounted(self, *, gauges: bool) -> list[str]:
         """Where the counters of all runners that ever were, and the gauges of those that are, contradict the store."""
         if gauges:

@@ -376,3 +376,18 @@ def test_a_blocking_call_opens_a_client_by_itself(url: str) -> None:
 def test_the_socket_is_the_users_own(url: str) -> None:
     socket = Path(url.removeprefix("sqlite:///") + ".sock")
     assert socket.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("what", ["job", "message"])
+async def test_who_waits_for_an_outcome_hears_that_the_client_has_closed(url: str, what: str) -> None:
+    async with app.client(store=url):
+        if what == "job":
+            job = await double.opts(delay=600.0).submit(1)
+            waiting = asyncio.ensure_future(job.result())
+        else:
+            receipt = await app.ref(Cart, uuid4().hex).checkout.opts(delay=600.0).send("o-1")
+            waiting = asyncio.ensure_future(app.cluster.result(receipt, timeout=600.0))
+        await asyncio.sleep(0.2)  # on its way to the runner; where it is not, the test holds the less
+    async with asyncio.timeout(20):
+        with pytest.raises(NotStarted):
+            await waiting

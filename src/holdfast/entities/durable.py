@@ -101,7 +101,7 @@ class DurableRules:
         self.backoff = Backoff(first_s=self.settings.retry_first, ceiling_s=self.settings.retry_max)
 
     def deliveries_max(self, handler: Handler) -> int:
-        return handler.options.max_deliveries or self.settings.max_deliveries
+        return handler.max_deliveries or self.settings.max_deliveries
 
 
 class DurableTurn(HandlerTurn):

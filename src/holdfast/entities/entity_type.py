@@ -11,6 +11,7 @@ from typing import Any
 from holdfast.errors import ConfigurationError
 from holdfast.model.placement import DEFAULT_GROUP
 from holdfast.model.signature import ValueCodec
+from holdfast.model.told import told_count, told_name, told_seconds
 
 from .definition import Declared
 from .entity import Entity
@@ -35,10 +36,11 @@ class EntityType:
     __slots__ = (
         "cls",
         "handlers",
+        "idle_after",
         "initial",
         "keep_alive",
+        "mailbox",
         "name",
-        "options",
         "schema",
         "shard_group",
         "state_codec",
@@ -46,12 +48,18 @@ class EntityType:
 
     def __init__(self, cls: type[Entity[Any]], options: EntityOptions) -> None:
         self.cls = cls
-        self.options = options
-        self.name = options.name or cls.__name__
+        label = f"entity {cls.__name__}"
+        self.name = told_name(label, cls.__name__ if options.name is None else options.name)
+        self.mailbox = told_count(f"{label}: mailbox", options.mailbox)
+        self.idle_after = told_seconds(f"{label}: idle_after", options.idle_after)
         self.keep_alive = options.keep_alive
-        self.schema = options.schema
-        self.shard_group = options.shard_group
-        self.handlers = {handler.name: copy.copy(handler) for handler in _handlers_of(cls)}
+        self.schema = told_count(f"{label}: schema", options.schema)
+        self.shard_group = told_name(f"{label}: its shard group", options.shard_group)
+        self.handlers: dict[str, Handler] = {}
+        for handler in _handlers_of(cls):
+            if handler.name in self.handlers:
+                raise ConfigurationError(f"{label}: two of its messages have the name {handler.name!r}")
+            self.handlers[handler.name] = copy.copy(handler)
         state_type = _state_type(cls)
         self.state_codec = None if state_type is None else ValueCodec(state_type, f"{cls.__name__}.state")
         self.initial = _initial(cls, state_type)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from holdfast.errors import ConfigurationError
 from holdfast.model.signature import Signature, by_position, resolve_hints, signature_of
 from holdfast.model.storable import checked_word
+from holdfast.model.told import told_count, told_name
 
 OnRetry = Literal["wait", "step_aside"]
 Executor = Literal["loop", "thread"]
@@ -42,6 +43,7 @@ class Handler:
         "is_async",
         "durable",
         "keeps_place",
+        "max_deliveries",
         "name",
         "observe",
         "options",
@@ -53,7 +55,8 @@ class Handler:
     )
 
     def __init__(self, owner: type[Any], attribute: str, function: Callable[..., Any], options: HandlerOptions) -> None:
-        self.name = options.name or attribute
+        label = f"{owner.__name__}.{attribute}"
+        self.name = told_name(label, attribute if options.name is None else options.name)
         self.function = by_position(function)
         self.options = options
         self.readonly = options.readonly or (options.stream and not options.exclusive)
@@ -62,8 +65,8 @@ class Handler:
         self.keeps_place = options.on_retry == "wait"
         self.observe: Callable[[float], None] = _unobserved
         self.is_async = inspect.iscoroutinefunction(function)
-        self.errors = {error.__name__: error for error in options.errors}
-        label = f"{owner.__name__}.{attribute}"
+        self.errors = _errors(label, options.errors)
+        self.max_deliveries = told_count(f"{label}: max_deliveries", options.max_deliveries)
         self.signature = _signature(label, function, stream=options.stream)
         self.passing = self.signature.result.passing
         self.shapes = self.signature.shapes
@@ -82,6 +85,17 @@ class Handler:
 
 def _unobserved(_seconds: float) -> None:
     """A handler outside a runner is not measured."""
+
+
+def _errors(label: str, classes: tuple[type[Exception], ...]) -> dict[str, type[Exception]]:
+    """By the names under which they travel."""
+    named: dict[str, type[Exception]] = {}
+    for error in classes:
+        if not issubclass(error, Exception):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{label}: errors are exception classes, not {error!r}")
+        if named.setdefault(error.__name__, error) is not error:
+            raise ConfigurationError(f"{label}: two of its errors have the name {error.__name__}, by which they travel")
+    return named
 
 
 def _signature(label: str, function: Callable[..., Any], *, stream: bool) -> Signature:

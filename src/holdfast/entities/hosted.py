@@ -54,8 +54,8 @@ class Hosted:
         self.type = entity_type
         self.stateless = entity_type.state_codec is None
         self.reach = reach
-        self.mailbox = entity_type.options.mailbox or settings.mailbox
-        self.idle_after = entity_type.options.idle_after or settings.idle_after
+        self.mailbox = entity_type.mailbox or settings.mailbox
+        self.idle_after = entity_type.idle_after or settings.idle_after
         self.metrics = metrics
         cluster, name = metrics.cluster, entity_type.name
         self.received = cluster.meter(operation="receive", entity_type=name)

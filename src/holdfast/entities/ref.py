@@ -20,6 +20,9 @@ from .handler import Handler
 P = ParamSpec("P")
 R = TypeVar("R")
 
+EVERY_S_MIN = 0.001
+"""A timer that comes back sooner would leave its entity no rest."""
+
 
 class _Target:
     """One message of one entity, with options."""
@@ -132,8 +135,8 @@ class DurableBound(_Target, Generic[P, R]):
             raise UsageError("give `delay` or `at`, not both")
         if at is not None and at.tzinfo is None:
             raise UsageError("`at` needs a datetime with a time zone")
-        if every is not None and not every > 0:
-            raise UsageError(f"`every` is a number of seconds above 0, not {every!r}")
+        if every is not None and not every >= EVERY_S_MIN:
+            raise UsageError(f"`every` is a number of seconds, {EVERY_S_MIN:g} or more, not {every!r}")
         if every is not None and name is None:
             raise UsageError("a repeating timer needs a `name`, by which it can be cancelled")
         changed = self._with(

@@ -14,6 +14,7 @@ from holdfast.model.ids import micros
 from holdfast.model.job import PRIORITIES, PRIORITY_RANK, Priority
 from holdfast.model.placement import DEFAULT_GROUP
 from holdfast.model.signature import by_position, signature_of
+from holdfast.model.told import told_count, told_name, told_seconds
 
 Executor = Literal["loop", "thread", "process"]
 EXECUTORS: tuple[Executor, ...] = typing.get_args(Executor)
@@ -67,18 +68,19 @@ class JobType:
     def __init__(self, function: Callable[..., Any], options: JobOptions) -> None:
         """Raises ConfigurationError for options that can't be, or parameters that can't be encoded."""
         self.function = function
-        self.name = options.name or function.__qualname__.rpartition("<locals>.")[2]
+        own_name = function.__qualname__.rpartition("<locals>.")[2]
+        self.name = told_name(f"job {own_name}", own_name if options.name is None else options.name)
         self.is_async = inspect.iscoroutinefunction(function)
         self.lane = _lane(self.name, options.executor, self.is_async)
         if self.lane is Lane.PROCESS:
             _check_importable(self.name, function)
         self.priority = _rank(self.name, options.priority)
-        self.max_attempts = _positive(self.name, "max_attempts", options.max_attempts) or 0
-        self.timeout_us = micros(_positive(self.name, "timeout", options.timeout) or 0)
+        self.max_attempts = told_count(f"job {self.name}: max_attempts", options.max_attempts) or 0
+        self.timeout_us = micros(told_seconds(f"job {self.name}: timeout", options.timeout) or 0)
         self.retry_on = options.retry_on
         self.give_up_on = options.give_up_on
-        self.group_limit: int = _positive(self.name, "group_limit", options.group_limit)
-        self.shard_group = options.shard_group
+        self.group_limit = told_count(f"job {self.name}: group_limit", options.group_limit)
+        self.shard_group = told_name(f"job {self.name}: a shard group", options.shard_group)
         self.signature = signature_of(function, name=self.name, skip_first=False)
         self._call = by_position(function)
 
@@ -122,9 +124,3 @@ def _rank(name: str, priority: Priority) -> int:
     if rank is None:
         raise ConfigurationError(f"job {name}: priority is one of {PRIORITIES}, not {priority!r}")
     return rank
-
-
-def _positive(name: str, field: str, value: float | None) -> Any:
-    if value is not None and not value > 0:
-        raise ConfigurationError(f"job {name}: {field} must be above 0, not {value!r}")
-    return value

@@ -12,6 +12,7 @@ from holdfast.jobs.call import JobCall, SubmitRules
 from holdfast.jobs.definition import BoundJob, Job
 from holdfast.model.address import checked_entity_id
 from holdfast.model.ids import micros
+from holdfast.model.told import told_seconds
 
 from .cron import Cron, moment
 
@@ -63,15 +64,12 @@ def declare_schedule(
     """
     if overlap not in OVERLAPS:
         raise ConfigurationError(f"schedule {name!r}: overlap is one of {OVERLAPS}, not {overlap!r}")
-    if skip_if_older_than is not None and not skip_if_older_than > 0:
-        raise ConfigurationError(
-            f"schedule {name!r}: skip_if_older_than is above 0 seconds, not {skip_if_older_than!r}"
-        )
+    skip_after_s = told_seconds(f"schedule {name!r}: skip_if_older_than", skip_if_older_than)
     return DeclaredSchedule(
         name=_checked_name(name),
         cron=Cron(cron, tz),
         call=_checked_call(name, what),
-        skip_after_us=micros(skip_if_older_than or 0),
+        skip_after_us=micros(skip_after_s or 0),
         overlap=overlap,
     )
 

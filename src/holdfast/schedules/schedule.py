@@ -24,6 +24,7 @@ from holdfast.kit.clock import Clock, SystemClock
 from holdfast.metrics import MetricsService
 from holdfast.model.ids import JobId, micros
 from holdfast.model.job import TERMINAL
+from holdfast.model.told import COUNT_MAX
 from holdfast.ports.turn import current_turn
 
 from .cron import moment
@@ -34,7 +35,7 @@ SCHEDULE_TYPE = "holdfast.schedule"
 TIMER = "occurrence"
 QUEUE_LOOK_US = micros(2.0)
 """How often an occurrence that waits looks whether the job before it has ended."""
-EVER = 2**31
+EVER = COUNT_MAX
 """Tries of an occurrence: a schedule never dies of a store or a runner that is away."""
 
 Reason = Literal["late", "overlap"]

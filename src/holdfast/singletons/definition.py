@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from holdfast.errors import ConfigurationError, HoldfastError
 from holdfast.model.address import checked_entity_id
 from holdfast.model.signature import ValueCodec
+from holdfast.model.told import told_seconds
 
 S = TypeVar("S")
 
@@ -63,12 +64,10 @@ class DeclaredSingleton:
 
     def __init__(self, what: object, *, name: str | None, every: float | None) -> None:
         """Raises ConfigurationError for what can't be one."""
-        if every is not None and not every > 0:
-            raise ConfigurationError(f"singleton {what!r}: every is above 0 seconds, not {every!r}")
-        self.every_s = every
+        self.every_s = told_seconds(f"singleton {what!r}: every", every)
         self._what = what
         self.codec = _codec_of(what)
-        self.name = _checked_name(name or str(getattr(what, "__name__", "")))
+        self.name = _checked_name(str(getattr(what, "__name__", "")) if name is None else name)
 
     def open(self, keeper: Keeper, stored: bytes | None) -> Callable[[], Awaitable[object]]:
         """One execution's task, ready to be called. Raises SerializationError for a stored state of another type."""

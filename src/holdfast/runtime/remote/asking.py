@@ -14,6 +14,7 @@ from time import perf_counter
 from holdfast.errors import (
     HoldfastError,
     MalformedMessage,
+    NotStarted,
     RpcClientError,
     RunnerUnavailable,
     SendTimeout,
@@ -38,12 +39,22 @@ class Asker:
 
     def __init__(self, links: Links) -> None:
         self._links = links
+        self._closed = False
+
+    def close(self) -> None:
+        """Nothing is asked any more, or again."""
+        self._closed = True
 
     async def ask(self, way: Way, asking: Asking, timeout_s: float, *, repeatable: bool = False) -> Reply:
-        """The answer. Raises SendTimeout or RunnerUnavailable at the deadline, or what it was refused with."""
+        """The answer.
+
+        Raises SendTimeout or RunnerUnavailable at the deadline, NotStarted once closed, or what it was refused with.
+        """
         deadline = perf_counter() + timeout_s
         left_once, refusal = False, ""
         while True:
+            if self._closed:
+                raise NotStarted("this runner or client has been closed")
             link = way()
             link.open()
             peer, left_s = link.peer, deadline - perf_counter()

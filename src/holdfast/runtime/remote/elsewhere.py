@@ -113,6 +113,7 @@ class Elsewhere:
         await self._leavings.close()
 
     async def stop(self) -> None:
+        self._asker.close()
         self.links.changes.close()
         await self._tasks.stop()
         await self._lines.stop()

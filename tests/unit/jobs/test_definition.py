@@ -57,11 +57,11 @@ def test_a_def_runs_in_a_thread_unless_told_otherwise() -> None:
     ("options", "told"),
     [
         ({"executor": "thread"}, "only a sync function"),
-        ({"group_limit": 0}, "group_limit must be above 0"),
+        ({"group_limit": 0}, "group_limit is a number from 1"),
         ({"executor": "moon"}, "executor is one of"),
         ({"priority": "urgent"}, "priority is one of"),
-        ({"max_attempts": 0}, "max_attempts must be above 0"),
-        ({"timeout": -1.0}, "timeout must be above 0"),
+        ({"max_attempts": 0}, "max_attempts is a number from 1"),
+        ({"timeout": -1.0}, "timeout is a number of seconds above 0"),
     ],
 )
 def test_options_that_can_t_be_are_refused_where_they_are_written(options: Any, told: str) -> None:

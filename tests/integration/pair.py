@@ -123,7 +123,7 @@ class Pair:
     """Runners `one` and `two`, and `client`, which hosts nothing."""
 
     def __init__(self) -> None:
-        self.settings = Settings(cluster=ClusterSettings(shards=16, drain_timeout=5.0))
+        self.settings = Settings(cluster=ClusterSettings(shards=16, lease_renewal=0.2, drain_timeout=5.0))
         self.network = MemoryNetwork(settings=self.settings.transport)
         self.clock = SystemClock()
         self.tables = Tables(shared=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from holdfast import App, Entity, Settings, job_context, message, stream
-from holdfast.settings import EntitySettings
+from holdfast.settings import ClusterSettings, EntitySettings
 
 
 class SoldOut(Exception):
@@ -27,7 +27,11 @@ class CartState:
     numbers: list[int] = field(default_factory=list)
 
 
-app = App("shop", settings=Settings(entities=EntitySettings(crashes_max=100)))  # the tests kill it faster than it works
+SETTINGS = Settings(
+    entities=EntitySettings(crashes_max=100),  # the tests kill it faster than it works
+    cluster=ClusterSettings(lease_renewal=0.5),  # runners see each other sooner
+)
+app = App("shop", settings=SETTINGS)
 
 
 @app.entity(mailbox=100_000)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +20,7 @@ from holdfast.errors import JobDead, MessageDead
 from holdfast.runtime.config import ADVERTISE_VARIABLE, LISTEN_VARIABLE, STORE_VARIABLE
 from tests.integration.processes import RunnerProcess, runner_process
 from tests.integration.shop import Cart, app
+from tests.support.command import holdfast
 from tests.support.postgres import emptied_schema
 
 pytestmark = pytest.mark.slow
@@ -29,22 +29,12 @@ PATIENCE_S = 60.0
 CLEAR_SCREEN = "\x1b[2J"
 
 
-def holdfast(store: str, *words: str, advertise: str | None = None) -> subprocess.CompletedProcess[str]:
+async def typed(store: str, *words: str, advertise: str | None = None) -> CompletedProcess[str]:
     environment = {
         name: value for name, value in os.environ.items() if name not in (ADVERTISE_VARIABLE, LISTEN_VARIABLE)
     }
     environment |= {STORE_VARIABLE: store} | ({ADVERTISE_VARIABLE: advertise} if advertise else {})
-    return subprocess.run(
-        [sys.executable, "-m", "holdfast", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-
-
-async def typed(store: str, *words: str, advertise: str | None = None) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(holdfast, store, *words, advertise=advertise)
+    return await asyncio.to_thread(holdfast, *words, environment=environment)
 
 
 async def told(store: str, *words: str) -> Any:

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from holdfast import App
 from holdfast.errors import HoldfastError
 from holdfast.runtime.config import STORE_VARIABLE
+from tests.support.command import holdfast
 
 PATIENCE_S = 60.0
 
@@ -54,19 +54,12 @@ async def declared(app: App, name: str) -> bool:
     return False
 
 
-def holdfast(store: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, STORE_VARIABLE: store}
-    return subprocess.run(
-        [sys.executable, "-m", "holdfast", "schedule", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+def typed(store: str, *words: str) -> CompletedProcess[str]:
+    return holdfast("schedule", *words, environment={**os.environ, STORE_VARIABLE: store})
 
 
 async def told(store: str, *words: str) -> Any:
-    done = await asyncio.to_thread(holdfast, store, *words, "--json")
+    done = await asyncio.to_thread(typed, store, *words, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -112,17 +105,17 @@ async def test_where_no_runner_runs_a_request_waits_for_one(store: str) -> None:
 async def test_for_people_it_is_text(store: str) -> None:
     async with running(store):
         pass
-    listed = await asyncio.to_thread(holdfast, store, "list")
+    listed = await asyncio.to_thread(typed, store, "list")
     assert "sweep-eu" in listed.stdout and "Europe/Berlin" in listed.stdout
-    following = await asyncio.to_thread(holdfast, store, "next", "sweep-eu", "--count", "2")
+    following = await asyncio.to_thread(typed, store, "next", "sweep-eu", "--count", "2")
     assert following.stdout.count("01-01 00:00 UTC") == 2
 
 
 async def test_an_unknown_name_and_a_store_that_is_not_there_are_told_in_a_line(store: str) -> None:
-    missing = await asyncio.to_thread(holdfast, store, "list")
+    missing = await asyncio.to_thread(typed, store, "list")
     assert missing.returncode == 2 and "no store yet" in missing.stderr
     async with running(store):
-        unknown = await asyncio.to_thread(holdfast, store, "pause", "nightly")
+        unknown = await asyncio.to_thread(typed, store, "pause", "nightly")
     assert unknown.returncode == 1 and "'nightly'" in unknown.stderr and "Traceback" not in unknown.stderr
-    wrong = await asyncio.to_thread(holdfast, store, "next", "report", "--count", "0")
+    wrong = await asyncio.to_thread(typed, store, "next", "report", "--count", "0")
     assert wrong.returncode == 2 and "--count" in wrong.stderr

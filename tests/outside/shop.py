@@ -1,4 +1,4 @@
-"""The application of these tests; on SQLite its runner is a process: `python -m tests.outside.shop URL`."""
+"""The application of these tests; on SQLite its runner is a process."""
 
 from __future__ import annotations
 

@@ -12,9 +12,11 @@ import importlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.verify.parent import end_with_parent
@@ -45,10 +47,10 @@ class Nursery:
         _all.append(made)
         return made
 
-    def bear(self, *arguments: str) -> None:
-        """Returns when the child is there."""
+    def bear(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        """Returns when the child is there, in this process's environment or another one."""
         assert self._process.stdin is not None
-        line = json.dumps({"arguments": arguments, "environment": dict(os.environ)}) + "\n"
+        line = json.dumps({"arguments": arguments, "environment": dict(environment or os.environ)}) + "\n"
         self._process.stdin.write(line.encode())
         word, _, pid = self.line().partition(" ")
         assert word == "born", f"the nursery said {word!r}; its errors are above"
@@ -104,10 +106,20 @@ def _serve(module: str) -> None:
             print("born", os.getpid(), flush=True)
             main(*asked["arguments"])
             sys.exit()
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print("ended", code, flush=True)
+        _wait(child)
+        print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _wait(child: int) -> None:
+    """Returns when it has ended, which it is made to where whoever asked for it is gone."""
+    ended, asking = os.pidfd_open(child), sys.stdin.fileno()
+    watch = select.poll()
+    watch.register(ended, select.POLLIN)
+    watch.register(asking, 0)  # that it is hung up on is told in any case
+    if any(fd == asking for fd, _ in watch.poll()):
+        os.kill(child, signal.SIGKILL)
+    os.close(ended)
 
 
 if __name__ == "__main__":
-    end_with_parent()
     _serve(sys.argv[1])

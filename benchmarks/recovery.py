@@ -107,13 +107,13 @@ def processes(store: str) -> Iterator[list[Process]]:
 
 
 async def shared_out() -> None:
-    """Returns once all runners own about as many shards, and nothing has moved for a while."""
+    """Returns once the plan is carried out: all runners own as many shards, and nothing has moved for a while."""
     before: list[object] = []
     async with asyncio.timeout(PATIENCE_S):
         while True:
             shards = list(await app.cluster.shards())
             owned = Counter(shard.runner_id for shard in shards)
-            even = len(owned) == RUNNERS and max(owned.values()) <= 1.5 * owned.total() / RUNNERS
+            even = len(owned) == RUNNERS and 0 not in owned and max(owned.values()) - min(owned.values()) <= 1
             if even and shards == before:
                 return
             before = shards

@@ -153,11 +153,8 @@ async def url(postgres_servers: Callable[[str], str]) -> AsyncIterator[str]:
 def test_what_serves_repeats_no_secret(folder: Path, url: str, runners: int) -> None:
     """Pages, logs at debug level, a client's errors, `status --json`, and all arguments."""
     (folder / "ask.py").write_text(ASK)
-    gateway = [] if runners > 1 else ["--gateway", "127.0.0.1:0"]
-    with running(folder, "--runners", str(runners), "--http", "127.0.0.1:0", *gateway, HOLDFAST_STORE=url) as (
-        process,
-        said,
-    ):
+    addresses = ("--http", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+    with running(folder, "--runners", str(runners), *addresses, HOLDFAST_STORE=url) as (process, said):
         until(lambda: process.poll() is not None or re.search(r"http://\S+/metrics", "".join(said)), said)
         assert process.poll() is None, "".join(said)
         found = re.search(r"(http://\S+)/metrics", "".join(said))

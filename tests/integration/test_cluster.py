@@ -178,6 +178,7 @@ class Door(Entity[None]):
         return os.getpid()
 """
 
+TOKEN = "a token for the gateway"
 ASK = """
 import asyncio, many
 async def main():
@@ -191,10 +192,18 @@ asyncio.run(main())
 """
 
 
+def through_gateway(url: str) -> object:
+    request = urllib.request.Request(url, data=b"{}", headers={"Authorization": f"Bearer {TOKEN}"}, method="POST")
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        return json.load(answer)["result"]
+
+
 async def test_several_runners_under_one_command_serve_one_page_and_end_together(url: str, tmp_path: Path) -> None:
     (tmp_path / "many.py").write_text(SHOP)
-    environment = {**os.environ, "HOLDFAST_STORE": url}
-    command = [sys.executable, "-m", "holdfast", "run", "many:app", "--runners", "2", "--http", "127.0.0.1:0"]
+    environment = {**os.environ, "HOLDFAST_STORE": url, "HOLDFAST_GATEWAY_TOKEN": TOKEN}
+    command = [sys.executable, "-m", "holdfast", "run", "many:app", "--runners", "2"]
+    command += ["--http", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]
     process = await asyncio.to_thread(
         subprocess.Popen, command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -203,6 +212,7 @@ async def test_several_runners_under_one_command_serve_one_page_and_end_together
         said = await asyncio.to_thread(process.stdout.readline)
         page = re.search(r"http://\S+", said)
         assert page is not None, said
+        gateway = (await asyncio.to_thread(process.stdout.readline)).split()[-1]
         ask = [sys.executable, "-c", ASK]
         asked = await asyncio.to_thread(
             subprocess.run, ask, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
@@ -222,6 +232,9 @@ async def test_several_runners_under_one_command_serve_one_page_and_end_together
 
         await until(says_so)
         text = await asyncio.to_thread(scrape)
+        url = f"http://{gateway}/v1/entities/Door"
+        doors = [await asyncio.to_thread(through_gateway, f"{url}/{number}/pid") for number in range(40)]
+        assert set(doors) == set(json.loads(asked.stdout)), "whichever runner took the connection, its owner answers"
         open_now = re.findall(r'storage_connections\{state="\w+"\} (\d+)', text)
         assert sum(map(int, open_now)) > 0
         process.send_signal(signal.SIGTERM)

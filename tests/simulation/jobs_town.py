@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.errors import EntityNotAssignedToRunner, PersistenceError, RunnerUnavailable
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.definition import Job
 from holdfast.jobs.engine import JobEngine
 from holdfast.jobs.handle import JobHandle
-from holdfast.jobs.surroundings import Surroundings
+from holdfast.jobs.job_type import Lane
+from holdfast.jobs.surroundings import Lent, Surroundings
 from holdfast.kit.batching import GroupCommit
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
@@ -30,6 +31,8 @@ from holdfast.storage.memory.journal import StorageFaults
 from holdfast.storage.memory.store import MemoryStore
 from holdfast.storage.memory.tables import Tables
 from holdfast.testing.loop import LoopClock
+
+T = TypeVar("T")
 
 SHARDS = 6
 LOOK_S = 0.2
@@ -73,7 +76,7 @@ class Node:
             inbox=store.inbox_reader,
             territory=self.territory,
             elsewhere=town.onward(self),  # type: ignore[arg-type]
-            executors=town,
+            executors=Executors(town, self),
         )
         self.engine = JobEngine(around, types=[job.declared for job in town.jobs])
         self._looks: asyncio.Task[None] | None = None
@@ -139,6 +142,9 @@ class Town:
         self.jobs: list[Job[..., Any]] = []
         self.nodes: list[Node] = []
         self.ended: list[Node] = []
+        self.cut_off: set[int] = set()
+        """Runners that no other one reaches, nor they them; the store is."""
+        self.lossy = 0.0
         self.owner: dict[int, Node] = {}
         self._moving: dict[int, asyncio.Lock] = {shard: asyncio.Lock() for shard in range(SHARDS)}
 
@@ -193,19 +199,11 @@ class Town:
                 async with self._moving[shard]:
                     await self.claim(self.anyone(), [shard])
         for other in list(self.nodes):
-            await again(other.engine.look_after)
+            other.engine.look_after()
 
     async def close(self) -> None:
         for node in self.nodes:
             await node.stop()
-
-    async def interrupt(self, executor: int, job: int, number: int, /) -> None:
-        """The way to other executors, as engines see it."""
-        for node in self.nodes:
-            if node.runner_id == executor:
-                node.engine.interrupt(job, number)
-                return
-        raise RunnerUnavailable(f"runner {executor} is gone")
 
     def onward(self, node: Node) -> Onward:
         return Onward(self, node)
@@ -218,6 +216,44 @@ class Town:
     def value(self, name: str, **labels: str) -> float:
         """A metric of all runners there are and were, as a dashboard adds them up."""
         return sum(_value(node.metrics, name, labels) for node in self.nodes)
+
+
+class Executors:
+    """The way from one node to the others as executors; `town.lossy` words are lost, or their answers."""
+
+    def __init__(self, town: Town, node: Node) -> None:
+        self._town = town
+        self._node = node
+
+    def others(self) -> Sequence[int]:
+        return [node.runner_id for node in self._town.nodes if node is not self._node]
+
+    async def gone(self, executors: Collection[int], /) -> Collection[int]:
+        return set(executors).difference(self._town.tables.runners.rows)
+
+    async def borrow(self, executor: int, lane: Lane, slots: int, /) -> Lent:
+        return await self._ask(executor, lambda engine: engine.lend(lane, slots))
+
+    async def run(self, executor: int, credit: int, /) -> None:
+        await self._ask(executor, lambda engine: engine.run_lent(credit))
+
+    async def interrupt(self, executor: int, job: int, number: int, /) -> bool:
+        return await self._ask(executor, lambda engine: engine.interrupt(job, number))
+
+    async def _ask(self, executor: int, ask: Callable[[JobEngine], Coroutine[Any, Any, T]]) -> T:
+        await self._pass(executor)
+        node = next((node for node in self._town.nodes if node.runner_id == executor), None)
+        if node is None:
+            raise RunnerUnavailable(f"runner {executor} is gone")
+        answer = await ask(node.engine)
+        await self._pass(executor)
+        return answer
+
+    async def _pass(self, executor: int) -> None:
+        await asyncio.sleep(self._town.random.uniform(0.0001, 0.002))
+        cut = {executor, self._node.runner_id} & self._town.cut_off
+        if cut or self._town.random.random() < self._town.lossy:
+            raise RunnerUnavailable(f"runner {executor} does not answer", executed="unknown")
 
 
 class Onward:

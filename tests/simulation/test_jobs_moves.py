@@ -46,7 +46,14 @@ class Story:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.town = Town(self.random, retry_first=0.2, retry_max=1.0, window=self.random.choice([4, 1000]))
+        self.town = Town(
+            self.random,
+            retry_first=0.2,
+            retry_max=1.0,
+            window=self.random.choice([4, 1000]),
+            slots=self.random.choice([2, 100]),
+        )
+        self.town.lossy = self.random.choice([0.0, 0.2])
         self.diary = Diary()
         self.ids: list[JobId] = []
         self.deaths = 0

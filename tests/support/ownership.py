@@ -27,6 +27,7 @@ class BookKeeper:
         self.has: set[int] = set()
         self.told: list[tuple[str, tuple[int, ...]]] = []
         self.takes_s = 0.0
+        self.departures = 0
 
     async def before(self, what: str, shards: Collection[int]) -> None:
         if self.takes_s:
@@ -42,6 +43,9 @@ class BookKeeper:
         await self.before("release", shards)
         self.told.append(("release", tuple(shards)))
         self.has -= set(shards)
+
+    def departed(self) -> None:
+        self.departures += 1
 
     async def lost(self) -> None:
         await self.before("lost", ())

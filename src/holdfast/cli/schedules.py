@@ -11,22 +11,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from holdfast.errors import ConfigurationError, RunnerUnavailable, ScheduleNotFound, SendTimeout, StoreUnavailable
+from holdfast.errors import ConfigurationError, RunnerUnavailable, ScheduleNotFound, SendTimeout
 from holdfast.kit.clock import SystemClock
 from holdfast.model.address import Address
 from holdfast.model.signature import ValueCodec
 from holdfast.ports.reads import StoredState
-from holdfast.ports.store import ClientStore
-from holdfast.runtime.app import App
 from holdfast.runtime.schedules import ScheduleStatus, status_of, upcoming
 from holdfast.schedules.cron import Cron
 from holdfast.schedules.schedule import SCHEDULE_TYPE, ScheduleState
-from holdfast.storage import migrations
-from holdfast.storage.open import open_client_store
 from holdfast.storage.urls import masked
 
 from .database import store_named
 from .exits import Exit
+from .stores import opened, operator
 
 Verb = Literal["pause", "resume", "run"]
 
@@ -38,7 +35,7 @@ COUNT_MAX = 1000
 
 def show_schedules(store: str | None, *, as_json: bool) -> Exit:
     """Raises StoreUnavailable for a store that is not there, and SchemaMismatch."""
-    found = asyncio.run(_all(store_named(store)))
+    found = asyncio.run(_all(store))
     if as_json:
         print(json.dumps({"schedules": [_document(status) for status in found]}))
     else:
@@ -50,7 +47,7 @@ def show_next(store: str | None, name: str, *, count: int, as_json: bool) -> Exi
     """Raises ScheduleNotFound."""
     if not 0 < count <= COUNT_MAX:
         raise ConfigurationError(f"--count is between 1 and {COUNT_MAX}, not {count}")
-    status = asyncio.run(_one(store_named(store), name))
+    status = asyncio.run(_one(store, name))
     moments = upcoming(Cron(status.cron, status.tz), count, clock=SystemClock())
     if as_json:
         shown = [at.isoformat() for at in moments]
@@ -65,7 +62,7 @@ def show_next(store: str | None, name: str, *, count: int, as_json: bool) -> Exi
 
 def ask_schedule(store: str | None, verb: Verb, name: str, *, as_json: bool) -> Exit:
     """Raises ScheduleNotFound."""
-    done, job = asyncio.run(_ask(store_named(store), verb, name))
+    done, job = asyncio.run(_ask(store, verb, name))
     if as_json:
         print(json.dumps({"name": name, "asked": verb, "done": done, "job": job}))
     elif not done:
@@ -75,10 +72,9 @@ def ask_schedule(store: str | None, verb: Verb, name: str, *, as_json: bool) -> 
     return Exit.OK
 
 
-async def _ask(url: str, verb: Verb, name: str) -> tuple[bool, str | None]:
-    await _one(url, name)  # a name that nobody knows is told so at once, with or without a runner
-    app = App("operator")
-    async with app.client(store=url):
+async def _ask(store: str | None, verb: Verb, name: str) -> tuple[bool, str | None]:
+    await _one(store, name)  # a name that nobody knows is told so at once, with or without a runner
+    async with operator(store) as app:
         receipt = await app.schedules.leave(verb, name)
         try:
             return True, await app.cluster.result(receipt, timeout=ANSWER_S)
@@ -86,32 +82,21 @@ async def _ask(url: str, verb: Verb, name: str) -> tuple[bool, str | None]:
             return False, None
 
 
-async def _one(url: str, name: str) -> ScheduleStatus:
-    store = await _opened(url)
-    try:
-        stored = await store.messages.state(Address(SCHEDULE_TYPE, name))
-    finally:
-        await store.close()
+async def _one(store: str | None, name: str) -> ScheduleStatus:
+    async with opened(store) as found:
+        stored = await found.messages.state(Address(SCHEDULE_TYPE, name))
     if stored is None:
-        raise ScheduleNotFound(f"no runner of {masked(url)} has declared a schedule {name!r}")
+        raise ScheduleNotFound(f"no runner of {masked(store_named(store))} has declared a schedule {name!r}")
     return _status(name, stored)
 
 
-async def _all(url: str) -> list[ScheduleStatus]:
-    store = await _opened(url)
-    try:
-        found: list[ScheduleStatus] = []
-        while page := await store.messages.states_of(SCHEDULE_TYPE, after=found[-1].name if found else "", limit=PAGE):
+async def _all(store: str | None) -> list[ScheduleStatus]:
+    found: list[ScheduleStatus] = []
+    async with opened(store) as reading:
+        read = reading.messages.states_of
+        while page := await read(SCHEDULE_TYPE, after=found[-1].name if found else "", limit=PAGE):
             found += [_status(name, stored) for name, stored in page]
-        return found
-    finally:
-        await store.close()
-
-
-async def _opened(url: str) -> ClientStore:
-    if not (await migrations.status(url)).applied:
-        raise StoreUnavailable(f"{masked(url)} holds no store yet; `holdfast run` or `holdfast db migrate` makes one")
-    return await open_client_store(url)
+    return found
 
 
 def _status(name: str, stored: StoredState) -> ScheduleStatus:

@@ -1,8 +1,9 @@
 """`holdfast run --runners N`: several runners on one machine, watched by a process that hosts nothing.
 
 Each runner is a process of its own, with its own event loop and lease; one that dies is started again after a pause
-that grows. One address serves them all: `/metrics` is their sum, `/readyz` says whether each makes progress. Signals go
-to every runner, and the runners end when this process does, however it ends: their standard input is a pipe from here.
+that grows. One address serves them all: `/metrics` is their sum, `/readyz` says whether each makes progress. The
+gateway's socket is opened here and shared by all of them. Signals go to every runner, and the runners end when this
+process does, however it ends: their standard input is a pipe from here.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from holdfast.errors import ConfigurationError
 from holdfast.kit.backoff import Backoff
 from holdfast.runtime.config import NodeConfig
 from holdfast.storage.urls import masked, scheme
+from holdfast.web.gateway_serving import LISTENER_VARIABLE, listen_for_all
 from holdfast.web.ops import OpsServer
 
 from .exits import Exit
@@ -45,6 +48,8 @@ class RunnerOptions:
     advertise: str | None
     loop: str
     log_level: str
+    gateway: socket.socket | None = None
+    """Listens for all of them."""
 
     def command(self) -> list[str]:
         """Each takes any free port of the loopback: nobody but this process asks there.
@@ -52,9 +57,23 @@ class RunnerOptions:
         The store is not among the arguments: those everybody on the machine can read.
         """
         options = ["--http", "127.0.0.1:0", "--loop", self.loop, "--log-level", self.log_level]
-        for name, value in (("--listen", self.listen), ("--advertise", self.advertise)):
+        gateway = None if self.gateway is None else shown_address(self.gateway)
+        for name, value in (("--listen", self.listen), ("--advertise", self.advertise), ("--gateway", gateway)):
             options += [name, value] if value else []
         return [sys.executable, "-m", "holdfast", "run", self.target, *options]
+
+    def inherited(self) -> tuple[dict[str, str], list[int]]:
+        """What else it gets: variables, and descriptors that they name."""
+        if self.gateway is None:
+            return {SUPERVISED_STORE_VARIABLE: self.store}, []
+        listening = self.gateway.fileno()
+        return {SUPERVISED_STORE_VARIABLE: self.store, LISTENER_VARIABLE: str(listening)}, [listening]
+
+
+def shown_address(listener: socket.socket) -> str:
+    """HOST:PORT."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check(config: NodeConfig, runners: int) -> None:
@@ -64,10 +83,6 @@ def check(config: NodeConfig, runners: int) -> None:
     if runners > 1 and scheme(config.store) not in ("postgresql", "postgres"):
         raise ConfigurationError(
             f"{masked(config.store)} serves one runner; for {runners} of them use PostgreSQL: --store postgresql://..."
-        )
-    if runners > 1 and config.gateway is not None:
-        raise ConfigurationError(
-            f"{runners} runners can't share the gateway's port: give it to one client process, app.client(gateway=...)"
         )
     if runners > 1 and config.listen is not None and config.listen[1]:
         raise ConfigurationError(
@@ -87,6 +102,10 @@ async def supervise(config: NodeConfig, options: RunnerOptions, runners: int) ->
             address = pages.start()
             open_things.callback(pages.stop)
             print(f"metrics of all {runners} runners: {address.url}/metrics", flush=True)
+        if config.gateway is not None:
+            gateway = open_things.enter_context(listen_for_all(config))
+            options = replace(options, gateway=gateway)
+            print(f"gateway of all {runners} runners: {shown_address(gateway)}", flush=True)
         keepers = [asyncio.create_task(_keep(number, options, children, signals)) for number in range(runners)]
         try:
             return await _until_ended(keepers, children, signals)
@@ -141,13 +160,14 @@ async def _keep(number: int, options: RunnerOptions, children: Children, signals
 
 async def _spawn(number: int, options: RunnerOptions) -> Child:
     read_end, write_end = os.pipe()
+    variables, descriptors = options.inherited()
     try:
         process = await asyncio.create_subprocess_exec(
             *options.command(),
             stdin=asyncio.subprocess.PIPE,
-            pass_fds=[write_end],
+            pass_fds=[write_end, *descriptors],
             start_new_session=True,  # a Ctrl-C at the terminal comes here, and from here to them, once
-            env={**os.environ, SUPERVISED_STORE_VARIABLE: options.store, REPORT_VARIABLE: str(write_end)},
+            env={**os.environ, **variables, REPORT_VARIABLE: str(write_end)},
         )
     except BaseException:
         os.close(read_end)

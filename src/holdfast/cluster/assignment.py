@@ -27,7 +27,12 @@ from holdfast.model.cluster import GroupRow, RunnerRow, RunnerState
 from .knowledge import NOBODY
 
 ALGORITHM = 1
-"""Runners of one cluster have to agree on it; one that plans differently gets another number."""
+"""Runners of one cluster have to agree on it; one that plans differently gets another number.
+
+With the second one the number is recorded with each registration (a column of the store whose default is 1, which is
+what runners of this version then have), a plan is made by the lowest number there is, and the old way stays until then.
+A test pins the plans of each number.
+"""
 
 WEIGHT_UNITS = 1000
 """Weights count in thousandths, so that shares are whole numbers and the same on every machine."""

@@ -8,6 +8,8 @@ needs nobody's answer, and is behind the store's by no more than an answer takes
 from __future__ import annotations
 
 from holdfast.kit.clock import Clock
+from holdfast.model.ids import micros
+from holdfast.ports.membership import MembershipDesk
 
 from .lease import Lease
 
@@ -30,6 +32,29 @@ class StoreClock:
 
     def now_us(self) -> int:
         return self._own.now_us() if self._lease is None else self._lease.store_now_us
+
+    def monotonic(self) -> float:
+        return self._own.monotonic()
+
+
+class HeardClock:
+    """Implements `Clock` for a process without a lease: the store's time, heard once, as it has gone on since.
+
+    Before that it shows what its own process's clock shows.
+    """
+
+    __slots__ = ("_ahead_us", "_own")
+
+    def __init__(self, own: Clock) -> None:
+        self._own = own
+        self._ahead_us: int | None = None
+
+    async def hear(self, desk: MembershipDesk) -> None:
+        """Raises PersistenceError."""
+        self._ahead_us = await desk.now_us() - micros(self._own.monotonic())
+
+    def now_us(self) -> int:
+        return self._own.now_us() if self._ahead_us is None else self._ahead_us + micros(self._own.monotonic())
 
     def monotonic(self) -> float:
         return self._own.monotonic()

@@ -95,14 +95,27 @@ class Lease:
         self.view: View
 
     async def start(
-        self, *, address: str, version: str, types: Sequence[str], groups: Sequence[str], weight: float = 1.0
+        self,
+        *,
+        address: str,
+        version: str,
+        types: Sequence[str],
+        groups: Sequence[str],
+        weight: float = 1.0,
+        wanted: RunnerState = RunnerState.ACTIVE,
     ) -> int:
-        """Registers and keeps the lease from now on; returns the runner id. Once for each instance."""
+        """Registers and keeps the lease from now on; returns the runner id. Once for each instance.
+
+        `wanted`: what an operator wanted of this process's incarnation before, which was reaped.
+        """
         ttl_us = micros(self._settings.lease_ttl)
         asked_at = self._clock.monotonic()
         registration = Registration(address, version, tuple(sorted(types)), tuple(sorted(groups)), weight, ttl_us)
         self.runner_id = await self._store.membership.register(registration)
         answered_at = self._clock.monotonic()
+        self._state = wanted
+        if wanted is not RunnerState.ACTIVE:
+            await self._store.membership.want(self.runner_id, wanted)
         rows = await self._store.membership.runners()
         own = next((row for row in rows if row.runner_id == self.runner_id), None)
         if own is None:

@@ -73,6 +73,7 @@ class Ownership:
             membership=membership, lease=lease, routes=routes, holdings=self._holdings, clock=clock, random=random
         )
         self._plan: dict[int, int] = {}
+        self._present: set[int] = set()
         self._tasks = TaskOwner("holdfast-ownership")
         self._last_task = TaskOwner("holdfast-ownership-end")
         self._ending: asyncio.Task[None] | None = None
@@ -189,10 +190,16 @@ class Ownership:
             await self._read()
         if self._obey():
             await self._lease.fresh_view(timeout_s=ANSWER_S)  # before anything is given away, others should know why
+        self._tell_who_left()
         self._make_plan()
         await self._claim()
         self._giving.give(await self._going())
         self._set_timer()
+
+    def _tell_who_left(self) -> None:
+        before, self._present = self._present, {row.runner_id for row in self._lookout.outlook.rows}
+        if before - self._present:
+            self._tenant.departed()
 
     def _make_plan(self) -> None:
         owners = {number: row.runner_id for number, row in self._holdings.known.rows.items()}

@@ -26,6 +26,10 @@ class Tenant(Protocol):
         """
         ...
 
+    def departed(self) -> None:
+        """Another incarnation has ended; what it still did for these shards is over."""
+        ...
+
     async def lost(self) -> None:
         """This incarnation was reaped: whatever runs is cancelled, nothing is written any more, nobody is answered."""
         ...

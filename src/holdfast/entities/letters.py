@@ -55,13 +55,13 @@ class Letters:
         rows = await self._around.reader.dead(after=after, limit=limit, entity_type=entity_type)
         return [self._told(row) for row in rows]
 
-    async def replay(self, message_id: int) -> MessageId:
-        """The id of the message that takes its place.
+    async def replay(self, message_id: int, *, number: int = 0) -> MessageId:
+        """The id of the message that takes its place: `number`, where whoever asked has chosen it.
 
         Raises MessageNotFound, EntityNotAssignedToRunner, PersistenceError.
         """
         letter = await self._letter(message_id)
-        row = self._again(letter, await self._around.ids.take())
+        row = self._again(letter, number or await self._around.ids.take())
         await self._end(letter, row)
         self._delivery.deliver_later(row)
         return MessageId(row.id)

@@ -1,4 +1,4 @@
-"""Attempts that run here, of jobs whose shard is somebody else's by now.
+"""Attempts that run here, of jobs whose shard is somebody else's: given away meanwhile, or never ours.
 
 They go on where they are. How they end is not ours to write into the jobs: it is left in the inbox of the job's shard,
 with this runner's own fence, in the commit that takes the attempt out of its start record. So the new owner, which has
@@ -59,7 +59,6 @@ class Abroad:
         self._dropped = dropped
         self._unfit = unfit
         self._attempts: dict[int, Attempt] = {}
-        self._turn = asyncio.Lock()  # records are rewritten one after another
 
     def __iter__(self) -> Iterator[Attempt]:
         return iter(list(self._attempts.values()))
@@ -83,7 +82,9 @@ class Abroad:
         self._tasks.start(self._report(ending, transaction), name=f"report of job {ending.attempt.held.row.id}")
 
     async def _report(self, ending: Ending, transaction: OpenTransaction | None) -> None:
-        async with self._turn:
+        record = ending.attempt.record
+        record.turn = record.turn or asyncio.Lock()
+        async with record.turn:
             try:
                 if not (ending.unsure and await self._was_written(ending)):
                     await self._leave(ending, transaction)

@@ -50,8 +50,9 @@ class Adoption:
         tallies: Tallies,
         waiters: Waiters,
         changed: Callable[[], object],
+        remind: Callable[[Collection[int]], object],
     ) -> None:
-        """`changed` hears that gauges of the store are to be read anew."""
+        """`changed` hears that gauges of the store are to be read anew, `remind` which executors run something."""
         self._around = around
         self._holdings = holdings
         self._roster = roster
@@ -62,6 +63,7 @@ class Adoption:
         self._tallies = tallies
         self._waiters = waiters
         self._changed = changed
+        self._remind = remind
         self._turn = asyncio.Lock()
 
     async def adopt(self, shards: Collection[int]) -> None:
@@ -85,6 +87,7 @@ class Adoption:
             for place in places:
                 self._intake.groups.place(place.job, place.shard, place.job_type, place.group)
             self._intake.own(shards, now_us, upcoming, full=len(upcoming) == limit)
+        self._remind({away.executor for _, away in running})
         self._changed()
 
     def _count(self, found: Sequence[LiveJobs]) -> None:

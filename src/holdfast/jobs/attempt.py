@@ -35,7 +35,7 @@ class Phase(enum.Enum):
     RUNNING = "running"
     ENDING = "ending"
     ELSEWHERE = "elsewhere"
-    """An attempt of it runs on another runner, which owned its shard before."""
+    """An attempt of it runs on another runner."""
     GONE = "gone"
     """Its shard is somebody else's; whoever meets it in a queue passes it over."""
 
@@ -77,10 +77,12 @@ class Record:
     known to be stored.
     """
 
-    __slots__ = ("attempts", "id", "older", "open")
+    __slots__ = ("attempts", "id", "older", "open", "turn")
 
     def __init__(self, record: int, attempts: int) -> None:
         self.id = record
+        self.turn: asyncio.Lock | None = None
+        """Held by whoever rewrites it."""
         self.open = attempts
         self.older: tuple[int, ...] = ()
         self.attempts: Sequence[Attempt] = ()

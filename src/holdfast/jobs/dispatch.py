@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from typing import assert_never
 
 from holdfast.model.job import CRASHED, EndStart, JobRow, StartRecord, pack_attempts
@@ -19,10 +19,10 @@ from holdfast.model.unit import Unit
 from holdfast.ports.journal import OpenTransaction
 from holdfast.settings import JobSettings
 
-from .attempt import Attempt, Held, Phase, Record
+from .attempt import Attempt, Away, Held, Phase, Record
 from .job_type import Lane
-from .lanes import LaneQueue
-from .surroundings import Surroundings
+from .lanes import LaneQueue, tell_first
+from .surroundings import Lent, Surroundings
 from .units import JobUnit
 
 HOLD_OFF_S = 0.5
@@ -80,15 +80,18 @@ class Dispatcher:
         """A job waits for a slot."""
         lane = self.lanes[held.declared.lane]
         lane.append(held)
-        if lane.free:
+        if lane.free > 0:
             self._wake()
 
     def freed(self, lane: Lane) -> None:
         """A slot of the lane has nothing to do any more."""
         queue = self.lanes[lane]
         queue.free += 1
+        queue.turned += 1
         if queue.queued:
             self._wake()
+        elif queue.borrowers:
+            tell_first(queue.borrowers)
 
     def over(self, held: Held) -> None:
         """The job's attempt has ended: the next suspect may come."""
@@ -127,7 +130,7 @@ class Dispatcher:
 
     async def start_waiting(self) -> None:
         """Starts what there are slots for, in one start record per batch."""
-        while not (self.paused or self._held_off) and any(lane.free and lane.queued for lane in self.lanes):
+        while not (self.paused or self._held_off) and any(lane.free > 0 and lane.queued for lane in self.lanes):
             if self._spare_id is None:
                 self._spare_id = await self._ids.take()
                 continue
@@ -137,15 +140,39 @@ class Dispatcher:
             record, self._spare_id = Record(self._spare_id, len(batch)), None
             self._start([self._attempt(held, record) for held in batch], record)
 
+    def take_for(self, executor: int, lane: Lane, lent: Lent) -> list[Held]:
+        """Waiting jobs to start in slots that this runner has lent. Suspects stay here, where they are counted."""
+        queue, taken, left = self.lanes[lane], [], []
+        for held in queue.take(lent.slots):
+            if held.row.crashes or held.declared.name not in lent.types:
+                left.append(held)
+                continue
+            held.phase, held.away = Phase.STARTING, Away(executor, held.row.attempt + 1)
+            held.depth.waiting -= 1
+            self._left(held.row)
+            taken.append(held)
+        queue.put_back(left)
+        return taken
+
+    def take_back(self, jobs: Sequence[Held]) -> None:
+        """Their start records were not written."""
+        for held in reversed(jobs):
+            if held.phase is Phase.STARTING:
+                held.phase, held.away = Phase.WAITING, None
+                held.depth.waiting += 1
+                self.lanes[held.declared.lane].put_back([held])
+                self._returned(held.row)
+        self._hold_off()
+
     def slots(self) -> dict[str, int]:
         """Slots by state."""
-        free = sum(lane.free for lane in self.lanes)
+        free = sum(max(lane.free, 0) for lane in self.lanes)
         return {"busy": sum(lane.slots for lane in self.lanes) - free, "free": free}
 
     def _take(self) -> Iterator[Held]:
         room = self._batch_max
         for lane in self.lanes:
-            for held in lane.take(min(lane.free, room)):
+            for held in lane.take(max(0, min(lane.free, room))):
                 if held.row.crashes and not self._may_start(held):
                     continue
                 lane.free -= 1
@@ -166,10 +193,11 @@ class Dispatcher:
         held.phase = Phase.STARTING
         held.depth.waiting -= 1
         self._left(held.row)
-        attempt = held.attempt = Attempt(held, record, self._begin_transaction)
+        attempt = held.attempt = Attempt(held, record, self.begin_transaction)
         return attempt
 
-    def _begin_transaction(self) -> Awaitable[OpenTransaction]:
+    def begin_transaction(self) -> Awaitable[OpenTransaction]:
+        """An attempt's own transaction."""
         return self._journal.begin(timeout_s=self._transaction_timeout_s)
 
     def _start(self, attempts: list[Attempt], record: Record) -> None:

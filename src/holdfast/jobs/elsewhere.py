@@ -1,4 +1,4 @@
-"""Jobs of ours whose attempt runs on another runner, which owned their shard before.
+"""Jobs of ours whose attempt runs on another runner: in a slot that it lent, or since it owned their shard before.
 
 They are held, so that nothing starts them here, until the attempt's end is found in the inbox, or the attempt is over:
 its executor was reaped, or left. The store says which: an attempt under way stands in a start record; the commit that
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import assert_never
 
 from holdfast.errors import Conflict
 from holdfast.model.inbox import AttemptEnd, decode_entry
-from holdfast.model.job import JobRow, JobState, unpack_attempts
+from holdfast.model.job import EndStart, JobRow, JobState, StartRecord, unpack_attempts
 from holdfast.model.message import Take
 from holdfast.model.unit import Unit
 
@@ -81,7 +81,7 @@ class Elsewhere:
         First the records are read and then the inbox, since an attempt goes from one to the other.
         """
         found: dict[int, list[Away]] = {}
-        for job, away in await self._recorded(shards):
+        for job, away in _attempts(await self._around.reader.starts(shards=shards)):
             found.setdefault(job, []).append(away)
         for end, _, _ in await self._ends(shards):
             found.setdefault(end.job, []).append(Away(end.executor, end.number))
@@ -99,7 +99,8 @@ class Elsewhere:
             if not held:
                 return
             shards = {one.row.shard for one in held}
-            known = set(await self._recorded(shards))
+            records = await self._around.reader.starts(shards=shards)
+            known = set(_attempts(records)).difference(await self._taken_back(records))
             for end, taken, shard in await self._ends(shards):
                 known.add((end.job, Away(end.executor, end.number)))  # wherever this try to take it leads
                 await self.take(end, taken, shard)
@@ -196,13 +197,15 @@ class Elsewhere:
             held.phase = Phase.GONE
             self._roster.let_go(row.id)
 
-    async def _recorded(self, shards: Collection[int]) -> list[tuple[int, Away]]:
-        records = await self._around.reader.starts(shards=shards)
-        return [
-            (job, Away(record.executor, number))
-            for record in records
-            for job, number in unpack_attempts(record.attempts)
-        ]
+    async def _taken_back(self, records: Sequence[StartRecord]) -> list[tuple[int, Away]]:
+        """What was put on record for an executor that was gone by then: no reaper has seen these records."""
+        gone = await self._around.executors.gone({record.executor for record in records})
+        orphans = [record for record in records if record.executor in gone]
+        if orphans:
+            unit = Unit()
+            unit.rows += [EndStart(record.id) for record in orphans]
+            await commit_unit(self._around.commits, unit)
+        return _attempts(orphans)
 
     async def _ends(self, shards: Collection[int]) -> list[tuple[AttemptEnd, Take, int]]:
         """The ends of attempts that wait in the inbox of these shards: all of them, so that none is overlooked."""
@@ -221,6 +224,12 @@ class Elsewhere:
             if isinstance(entry, AttemptEnd):
                 found.append((entry, Take(row.id), row.shard))
         return found
+
+
+def _attempts(records: Iterable[StartRecord]) -> list[tuple[int, Away]]:
+    return [
+        (job, Away(record.executor, number)) for record in records for job, number in unpack_attempts(record.attempts)
+    ]
 
 
 def _failed(done: asyncio.Future[None]) -> bool:

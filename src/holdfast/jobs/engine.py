@@ -4,7 +4,8 @@ What comes in: submits and requests (it is the runner's `JobDoor`), and what the
 the shared group commit. Everything it depends on is given, so that it runs in a simulation as it runs for real.
 
 `start` begins without any shard. `adopt` takes shards up: what is stored for them is dispatched from then on. `release`
-gives shards away; their running attempts go on here, and how they end is left for the new owner. `drain` lets running
+gives shards away; their running attempts go on here, and how they end is left for the new owner. Where all slots here
+are taken, attempts run in those that other runners lend, and the other way round. `drain` lets running
 attempts end; those that do not are cancelled where they wait and given back, which costs them no attempt. `stop` leaves
 nothing behind.
 """
@@ -28,6 +29,7 @@ from holdfast.model.message import Take
 from .admission import Admission
 from .adoption import Adoption
 from .attempt import Attempt, Held, Interruption, Phase
+from .borrowing import Borrowing
 from .call import JobCall
 from .completion import Completion
 from .condemned import Condemned
@@ -41,6 +43,7 @@ from .holdings import Holdings
 from .inbound import Inbound
 from .intake import Intake
 from .job_type import JobType, Lane
+from .lending import Lending
 from .letters import Letters
 from .outcomes import GivenBack
 from .processes import ProcessSlots
@@ -48,7 +51,7 @@ from .requests import Requests
 from .roster import Roster
 from .rounds import Rounds
 from .straight import StraightStarts
-from .surroundings import Surroundings
+from .surroundings import Lent, Surroundings
 from .tally import Tallies, Tally
 from .threads import ThreadSlots
 from .waiters import Waiters
@@ -138,6 +141,18 @@ class JobEngine:
             arrived=self._intake.arrived,
             finished=self._intake.finished,
         )
+        self._lending = Lending(
+            around,
+            types=self._types,
+            dispatcher=self._dispatcher,
+            roster=self._roster,
+            abroad=self._completion.abroad,
+            tallies=self._tallies,
+            tasks=self._tasks,
+            run=self._run,
+            ended=self._completion.ended,
+        )
+        self._borrowing = Borrowing(around, dispatcher=self._dispatcher, lending=self._lending, tasks=self._tasks)
         self._adoption = Adoption(
             around,
             holdings=self._holdings,
@@ -149,6 +164,7 @@ class JobEngine:
             tallies=self._tallies,
             waiters=self._waiters,
             changed=self._gauges.wake,
+            remind=self._borrowing.remind,
         )
 
     def _open_doors(self) -> None:
@@ -219,6 +235,7 @@ class JobEngine:
         self._tasks.start(self._rounds.run(self._intake, self._dispatcher), name="rounds")
         await self._gauges.start()
         await self._looks.start()
+        await self._borrowing.start()
 
     async def adopt(self, shards: Collection[int]) -> None:
         """Takes up shards that this runner owns by now; their jobs start. Raises PersistenceError: none is taken up."""
@@ -232,20 +249,31 @@ class JobEngine:
         """
         await self._adoption.release(shards, timeout_s=timeout_s)
 
-    async def look_after(self) -> None:
+    def look_after(self) -> None:
         """To be called when a runner was reaped or has left: its attempts of jobs that are ours are over.
 
-        Called by itself every few seconds. Raises PersistenceError.
+        Called by itself every second, too.
         """
-        await self._elsewhere.look_after()
+        self._looks.wake()
 
     async def _look_after(self) -> None:
         if self._elsewhere.held():
             await self._elsewhere.look_after()
 
-    def interrupt(self, job: int, number: int) -> bool:
-        """Cancels an attempt that runs here for another owner's job; whether there is one."""
+    def lend(self, lane: Lane, slots: int) -> Coroutine[Any, Any, Lent]:
+        """Slots for another runner's jobs: see `Lending.lend`."""
+        return self._lending.lend(lane, slots)
+
+    def run_lent(self, credit: int) -> Coroutine[Any, Any, None]:
+        """Another runner has put attempts on record for this one: see `Lending.run`."""
+        return self._lending.run(credit)
+
+    async def interrupt(self, job: int, number: int) -> bool:
+        """Cancels an attempt that runs here for another owner's job; whether there is one. Raises PersistenceError."""
         attempt = self._completion.abroad.find(job, number)
+        if attempt is None:
+            await self._lending.run()
+            attempt = self._completion.abroad.find(job, number)
         if attempt is None:
             return False
         if attempt.why is None and not attempt.ended:
@@ -261,7 +289,7 @@ class JobEngine:
 
     def under_way(self, now_us: int) -> int:
         """Jobs that run or could run now."""
-        return self._tallies.live + (1 if self.overdue(now_us) else 0)
+        return self._tallies.live + len(self._elsewhere.held()) + (1 if self.overdue(now_us) else 0)
 
     def overdue(self, now_us: int) -> bool:
         """Whether the time of a job has come that has not been noticed."""
@@ -297,6 +325,7 @@ class JobEngine:
         await self._process_slots.close()
         await self._gauges.stop()
         await self._looks.stop()
+        await self._borrowing.stop()
         await self._tasks.stop()
         self._tallies.detach()
         self._rounds.ready.set()

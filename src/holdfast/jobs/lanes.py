@@ -6,6 +6,7 @@ a place whose queue is empty is passed on to the next, so nothing is left idle a
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 
@@ -26,11 +27,16 @@ ROUND = spread(PRIORITY_SHARES)
 class LaneQueue:
     """Waiting jobs of one lane by priority, and its free slots."""
 
-    __slots__ = ("_place", "_queues", "free", "queued", "slots")
+    __slots__ = ("_place", "_queues", "borrowers", "free", "queued", "slots", "turned")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.free = slots
+        """Below zero where more runs than there are slots: what was lent and lapsed may be used all the same."""
+        self.turned = 0
+        """Slots that became free since somebody last looked."""
+        self.borrowers: deque[asyncio.Future[None]] = deque()
+        """Those who wait to be lent a free slot."""
         self._queues: tuple[deque[Held], ...] = tuple(deque() for _ in PRIORITY_SHARES)
         self._place = 0
         self.queued = 0
@@ -75,3 +81,12 @@ class LaneQueue:
             if held.phase is Phase.WAITING:
                 taken.append(held)
         return taken
+
+
+def tell_first(borrowers: deque[asyncio.Future[None]]) -> None:
+    """A slot has become free for one of them."""
+    while borrowers:
+        first = borrowers.popleft()
+        if not first.done():
+            first.set_result(None)
+            return

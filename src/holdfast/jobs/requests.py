@@ -31,6 +31,8 @@ from .waiters import LookAgain, Waiters, finished
 
 log = logging.getLogger(__name__)
 
+INTERRUPT_AGAIN_S = 0.1
+"""Seconds before an executor is asked again that did not know the attempt: it may not have begun."""
 DUPLICATE = "Duplicate"
 """The reason of a job from the inbox whose key belongs to another one, whose id is its error."""
 
@@ -129,7 +131,7 @@ class Requests:
                     self._holdings.check(row.shard)
                     await self._end_unstarted(row, self._intake.is_later(row), began)
                     return CancelOutcome.BEFORE_START
-            if held.phase is Phase.ELSEWHERE:
+            if held.away is not None and held.phase is not Phase.ENDING:
                 if not await self._interrupt_elsewhere(held, deadline - self._clock.monotonic()):
                     return CancelOutcome.REQUESTED
             elif held.attempt is None and held.phase is not Phase.ENDING:
@@ -160,12 +162,15 @@ class Requests:
     async def _interrupt_elsewhere(self, held: Held, patience_s: float) -> bool:
         """Has the attempt's executor told; whether it is known in time what became of the attempt."""
         away = held.away
-        if away is None or self._executors is None:
+        if away is None:
             return False
         settled = self._waiters.expect(held.row.id)
         try:
             async with asyncio.timeout(max(0.0, patience_s)):
-                await self._executors.interrupt(away.executor, held.row.id, away.number)
+                while not await self._executors.interrupt(away.executor, held.row.id, away.number):
+                    await asyncio.wait((settled,), timeout=INTERRUPT_AGAIN_S)
+                    if settled.done() or held.away is not away:
+                        return True
                 await asyncio.wait((settled,))
         except (HoldfastError, TimeoutError) as error:
             log.info("the cancel of job %s did not end its attempt on runner %s: %s", held.row.id, away.executor, error)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from contextvars import Context
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
@@ -18,6 +19,7 @@ from holdfast.ports.territory import Territory
 from holdfast.settings import JobSettings
 
 from .door import JobDoor
+from .job_type import Lane
 from .units import Commits
 
 
@@ -31,15 +33,63 @@ class Everywhere:
 EVERYWHERE = Everywhere()
 
 
+class Lent(NamedTuple):
+    """Free slots of another runner, for jobs of these types; `credit` is their number there."""
+
+    credit: int
+    slots: int
+    types: Collection[str]
+
+
 class Executors(Protocol):
-    """The way to other runners that still run attempts of jobs that are ours by now."""
+    """The way to other runners, which run attempts of jobs that are ours.
 
-    async def interrupt(self, executor: int, job: int, number: int, /) -> None:
-        """Asks `executor` to cancel the attempt; `JobEngine.interrupt` there does it. It ends some time later.
+    Whoever asks one that can't be reached hears a HoldfastError.
+    """
 
-        Raises HoldfastError where the executor can't be reached.
+    def others(self) -> Sequence[int]:
+        """Those that may have slots to lend, as far as is known."""
+        ...
+
+    async def gone(self, executors: Collection[int], /) -> Collection[int]:
+        """Those of them that are no runners any more, by the store. Raises PersistenceError."""
+        ...
+
+    async def borrow(self, executor: int, lane: Lane, slots: int, /) -> Lent:
+        """Asks for free slots; `JobEngine.lend` there answers."""
+        ...
+
+    async def run(self, executor: int, credit: int, /) -> None:
+        """Says that start records for it are stored, and that the credit is used up: `JobEngine.run_lent` there."""
+        ...
+
+    async def interrupt(self, executor: int, job: int, number: int, /) -> bool:
+        """Asks for an attempt to be cancelled; `JobEngine.interrupt` there does it. It ends some time later.
+
+        False where no such attempt runs there, not yet or no more.
         """
         ...
+
+
+class Alone:
+    """The executors of a runner that has no others."""
+
+    def others(self) -> Sequence[int]:
+        return ()
+
+    async def gone(self, executors: Collection[int], /) -> Collection[int]:
+        return ()
+
+    async def borrow(self, executor: int, lane: Lane, slots: int, /) -> Lent:
+        return Lent(0, 0, ())
+
+    async def run(self, executor: int, credit: int, /) -> None: ...
+
+    async def interrupt(self, executor: int, job: int, number: int, /) -> bool:
+        return False
+
+
+ALONE = Alone()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +114,8 @@ class Surroundings:
     territory: Territory = EVERYWHERE
     elsewhere: JobDoor | None = None
     """Where submits and requests go whose shard is not served here; without one they are refused."""
-    executors: Executors | None = None
-    """How a cancel reaches an attempt on another runner; without it the answer is "requested"."""
+    executors: Executors = ALONE
+    """How attempts get to other runners, and a cancel to them; alone, they all run here."""
     context: Context = dataclasses.field(default_factory=Context)
     """What handlers' contexts are copied from: empty, since what is in ours is none of their business."""
     transaction_timeout_s: float = 10.0

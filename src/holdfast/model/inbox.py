@@ -18,9 +18,10 @@ class InboxKind(enum.IntEnum):
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):
-    """A request to a shard's owner about live work: `cancel`, `replay`, `discard` of a job, or `cancel_timer`.
+    """A request to a shard's owner about its work.
 
-    `number` is the id that a replay gives the new job, chosen by whoever asked for it.
+    `cancel`, `replay`, `discard` of a job, `replay_message`, `discard_message`, or `cancel_timer`. `number` is the id
+    that a replay gives what takes the dead one's place, chosen by whoever asked for it.
     """
 
     verb: str

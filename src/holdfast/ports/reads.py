@@ -100,6 +100,10 @@ class JobReader(Protocol):
         """Start records by ascending id; with `shards` those that speak of a live job of theirs, and of others too."""
         ...
 
+    async def lent(self, executor: int) -> Sequence[StartRecord]:
+        """The start records that other runners wrote for this executor, by ascending id."""
+        ...
+
     async def group_places(self, *, shards: Collection[int] | None = None) -> Sequence[GroupPlace]:
         """The live jobs of groups that have been tried or were part of a crash. Scans what is live: for take-over."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
+from holdfast.cluster.clock import HeardClock
 from holdfast.entities.door import Door
 from holdfast.entities.entity_type import EntityType
 from holdfast.entities.handler import Handler
@@ -71,6 +72,7 @@ class Client:
         )
         self._embedded = routes is None
         self._routes = routes
+        self._clock = HeardClock(clock)
         self._elsewhere = Elsewhere(
             store=store,
             links=self._links,
@@ -80,12 +82,14 @@ class Client:
             wheel=self._wheel,
             settings=settings,
             metrics=metrics,
-            clock=clock,
+            clock=self._clock,
         )
         self._stopped = False
 
     async def start(self) -> None:
         """Looks for a runner once; returns whether or not there is one."""
+        if not self._embedded:
+            await self._clock.hear(self._store.membership)
         await self._elsewhere.start()
 
     @property

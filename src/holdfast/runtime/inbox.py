@@ -21,6 +21,7 @@ from holdfast.errors import (
     EntityNotAssignedToRunner,
     HoldfastError,
     JobError,
+    MessageNotFound,
     RunnerNotRegistered,
     RunnerUnavailable,
 )
@@ -219,7 +220,7 @@ class InboxTaking:
         """Carries a request out, then takes it away: it may be carried out twice, which changes nothing."""
         try:
             await self._carry_out(command)
-        except JobError as error:
+        except (JobError, MessageNotFound) as error:
             logger.info("the request to %s %s came to nothing: %s", command.verb, command.target, error)
         except HoldfastError as error:
             logger.warning("the request to %s %s is tried again: %s", command.verb, command.target, error)
@@ -245,6 +246,10 @@ class InboxTaking:
                 await self._jobs.discard(job)
             case "replay":
                 await self._jobs.replay(job, number=command.number)
+            case "replay_message":
+                await self._entities.letters.replay(command.target, number=command.number)
+            case "discard_message":
+                await self._entities.letters.discard(command.target)
             case "cancel_timer":
                 await self._entities.door.cancel_timer(Address(command.entity_type, command.entity_id), command.name)
             case _:

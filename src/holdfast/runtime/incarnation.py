@@ -21,6 +21,7 @@ from holdfast.entities.surroundings import Surroundings as EntitySurroundings
 from holdfast.errors import FencedOut, PersistenceError
 from holdfast.jobs.definition import Job
 from holdfast.jobs.engine import JobEngine
+from holdfast.jobs.surroundings import ALONE
 from holdfast.jobs.surroundings import Surroundings as JobSurroundings
 from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import Clock
@@ -112,6 +113,9 @@ class Incarnation:
             self.standing.release(shards, timeout_s=timeout_s),
         )
 
+    def departed(self) -> None:
+        self.jobs.look_after()
+
     async def lost(self) -> None:
         """Cancels whatever runs, and writes nothing more: others own the shards."""
         self._over = True
@@ -200,7 +204,7 @@ class Incarnation:
             inbox=outfit.store.inbox_reader,
             territory=territory,
             elsewhere=None if elsewhere is None else elsewhere.jobs,
-            executors=None if elsewhere is None else elsewhere.jobs,
+            executors=ALONE if elsewhere is None else elsewhere.executors,
             context=outfit.context,
             transaction_timeout_s=outfit.settings.entities.transaction_timeout,
         )

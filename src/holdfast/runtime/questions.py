@@ -15,6 +15,7 @@ from holdfast.entities.declared import decode_declared, encode_declared
 from holdfast.entities.handler import Handler
 from holdfast.errors import SerializationError
 from holdfast.jobs.call import JobCall, SubmitRules, checked_name
+from holdfast.jobs.job_type import Lane
 from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.envelope import Failure, Timing
 from holdfast.model.job import PRIORITIES
@@ -39,6 +40,8 @@ JOB_CANCEL = "jobs.cancel"
 JOB_REPLAY = "jobs.replay"
 JOB_DISCARD = "jobs.discard"
 JOB_INTERRUPT = "jobs.interrupt"
+LEND_SLOTS = "jobs.lend"
+RUN_LENT = "jobs.run_lent"
 JOB_DEAD_LETTERS = "jobs.dead_letters"
 RUNNERS = "cluster.runners"
 SHARDS = "cluster.shards"
@@ -130,6 +133,21 @@ class AskInterrupt(msgspec.Struct, frozen=True, array_like=True):
 
     job: Number
     number: Number
+
+
+class AskSlots(msgspec.Struct, frozen=True, array_like=True):
+    """Of an executor: free slots of this lane (a `jobs.job_type.Lane`), at most so many."""
+
+    lane: Annotated[int, msgspec.Meta(ge=0, lt=len(Lane))]
+    slots: Number
+
+
+class SlotsLent(msgspec.Struct, frozen=True, array_like=True):
+    """Its answer: a `jobs.surroundings.Lent`."""
+
+    credit: int
+    slots: int
+    types: list[str]
 
 
 class Orders(msgspec.Struct, frozen=True, array_like=True):

@@ -273,7 +273,14 @@ class Runner:
         )
         types = [declared.name for declared in self._entity_types.values()]
         weight, groups = 1.0 if self._peers is None else self._peers.weight, sorted(self._groups)
-        await lease.start(address=self._address, version=VERSION, types=types, groups=groups, weight=weight)
+        await lease.start(
+            address=self._address,
+            version=VERSION,
+            types=types,
+            groups=groups,
+            weight=weight,
+            wanted=RunnerState.ACTIVE if self._lease is None else self._lease.state,
+        )
         self._clock.follow(lease)
         ownership = Ownership(
             membership=self._store.membership,
@@ -327,7 +334,6 @@ class Runner:
             inbox_taken=incarnation.inbox.taken,
             territory=None if self._elsewhere is None else self._ownership,
             moved=self._hear_moved,
-            interrupt=incarnation.jobs.interrupt,
         )
 
     # The others.

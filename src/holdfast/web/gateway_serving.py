@@ -2,11 +2,16 @@
 
 It runs in a thread with an event loop of its own, so that slow clients and large bodies do not hold up the node's.
 Beyond the loopback it needs TLS: the bearer token crosses with every request.
+
+Several runners of one machine share the address: whoever starts them listens there (`listen_for_all`) and leaves the
+socket to each of them, and each connection is taken by one that is free.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +20,10 @@ from holdfast.runtime.app import App
 from holdfast.runtime.config import GATEWAY_TOKEN_VARIABLE, NodeConfig
 
 from .gateway_app import make_gateway
-from .server import HttpThread
+from .server import HttpThread, listen
+
+LISTENER_VARIABLE = "HOLDFAST_GATEWAY_FD"
+REMEDY = "set HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY"
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +36,13 @@ class Serving:
     stop: Callable[[], None]
 
 
+def listen_for_all(config: NodeConfig) -> socket.socket:
+    """For runners that find its descriptor in `LISTENER_VARIABLE`. Raises ConfigurationError as `start_gateway`."""
+    assert config.gateway is not None, "nobody has asked for a gateway"
+    host, port = config.gateway
+    return listen(host, port, loopback_only=config.tls.web_server() is None, remedy=REMEDY)
+
+
 def start_gateway(app: App, config: NodeConfig) -> Serving:
     """Serves at once. Raises ConfigurationError for an address it can't or may not use, and without a token."""
     assert config.gateway is not None, "nobody has asked for a gateway"
@@ -35,6 +50,7 @@ def start_gateway(app: App, config: NodeConfig) -> Serving:
         raise ConfigurationError(f"the gateway needs a token: set {GATEWAY_TOKEN_VARIABLE}")
     host, port = config.gateway
     tls = config.tls.web_server()
+    shared = os.environ.pop(LISTENER_VARIABLE, None)
     thread = HttpThread(
         make_gateway(app, token=config.gateway_token, hosts=(host, *config.gateway_hosts)),
         host,
@@ -42,7 +58,8 @@ def start_gateway(app: App, config: NodeConfig) -> Serving:
         name="holdfast-gateway",
         loopback_only=tls is None,
         tls=tls,
-        remedy="set HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY",
+        remedy=REMEDY,
+        listener=None if shared is None else socket.socket(fileno=int(shared)),
     )
     url = thread.start().url
     if tls is not None:

@@ -64,8 +64,12 @@ class HttpThread:
         loopback_only: bool = True,
         tls: ssl.SSLContext | None = None,
         remedy: str = "give a token",
+        listener: socket.socket | None = None,
     ) -> None:
-        """`remedy` says what would allow an address beyond the loopback."""
+        """`remedy` says what would allow an address beyond the loopback.
+
+        A `listener` listens there already; it is served once and closed at the end.
+        """
         self._app = app
         self._tls = tls
         self._remedy = remedy
@@ -73,6 +77,7 @@ class HttpThread:
         self._port = port
         self._name = name
         self._loopback_only = loopback_only
+        self._listener = listener
         self._server: _Server | None = None
         self._thread: Thread | None = None
 
@@ -80,7 +85,9 @@ class HttpThread:
         """Returns once requests are answered. Raises ConfigurationError if the address can't or may not be used."""
         if self._thread is not None:
             raise RuntimeError(f"{self._name} is already running")
-        listener = _listen(self._host, self._port, loopback_only=self._loopback_only, remedy=self._remedy)
+        listener, self._listener = self._listener, None
+        if listener is None:
+            listener = listen(self._host, self._port, loopback_only=self._loopback_only, remedy=self._remedy)
         self._server = _Server(self._app, self._tls)
         self._thread = Thread(target=self._server.serve_on, args=(listener,), name=self._name, daemon=True)
         self._thread.start()
@@ -203,7 +210,8 @@ class _Server(uvicorn.Server):
                 continue
 
 
-def _listen(host: str, port: int, *, loopback_only: bool, remedy: str) -> socket.socket:
+def listen(host: str, port: int, *, loopback_only: bool, remedy: str) -> socket.socket:
+    """Raises ConfigurationError for an address that can't or may not be used."""
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:

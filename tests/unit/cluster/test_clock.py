@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from holdfast import App, testing
+from holdfast.cluster.clock import HeardClock
+from holdfast.testing.loop import LoopClock
 
 DAY_S = 86_400.0
 
@@ -56,3 +59,17 @@ async def test_what_is_due_keeps_its_time_when_it_moves_to_a_runner_whose_clock_
     await t.clock.advance(62)
     await t.settle()
     assert sorted(ran) == list("abcdefgh")
+
+
+async def test_a_client_that_has_heard_the_store_goes_by_its_clock() -> None:
+    own = LoopClock(asyncio.get_running_loop())
+    own.ahead_us = 86_400_000_000
+
+    class Desk:
+        async def now_us(self) -> int:
+            return 1_000_000
+
+    clock = HeardClock(own)
+    assert clock.now_us() == own.now_us()
+    await clock.hear(Desk())  # type: ignore[arg-type]
+    assert 1_000_000 <= clock.now_us() < 60_000_000

@@ -12,6 +12,7 @@ import pytest
 
 from holdfast import App, Entity, JobHandle, message, testing
 from holdfast.errors import MessageError, RunnerNotRegistered, UsageError
+from holdfast.model.cluster import RunnerState
 from holdfast.testing.process import current
 
 app = App("shop")
@@ -259,3 +260,21 @@ def test_a_seed_finds_the_same_run_again() -> None:
             return moments
 
     assert testing.run(run(), seed=4) == testing.run(run(), seed=4)
+
+
+async def test_a_cordoned_runner_that_was_reaped_comes_back_cordoned(t: testing.LiveCluster) -> None:
+    """The wish belongs to the process, not to one registration of it."""
+    await t.wish(2, RunnerState.CORDONED)
+    await t.clock.advance(3)
+    before = t.runner_id(2)
+    t.freeze(2)
+    await asyncio.gather(*(stock.put(1) for stock in stocks()))
+    await t.settle()
+    t.thaw(2)
+    await t.settle()
+    assert t.runner_id(2) > before
+    assert set(owners(t)) == {1, 3}
+    await t.wish(2, RunnerState.ACTIVE)
+    await t.clock.advance(3)
+    await t.settle()
+    assert set(owners(t)) == {1, 2, 3}

@@ -91,6 +91,12 @@ class Asker:
         await self._links.changes.next(at_most_s)
 
 
+def nobody_answers(way: Way) -> bool:
+    """Whether whoever is to be asked was not reached, and need not be waited for."""
+    link = way()
+    return link.peer is None and link.unreachable
+
+
 def _too_late(timeout_s: float, left_once: bool, why: str) -> HoldfastError:
     if left_once:
         return SendTimeout(f"no reply within {timeout_s:g} s: {why or 'the connection broke meanwhile'}")

@@ -1,18 +1,19 @@
 """What an operator asks for while no owner answers: checked against the store as it is, then left in the inbox.
 
-Whoever asks hears at once what is wrong with it: a job that does not exist, or has ended. What becomes of it is decided
-by the owner that takes it, and may differ, as after any request that had to wait.
+Whoever asks hears at once what is wrong with it: a job or dead letter that does not exist, or has ended. What becomes
+of it is decided by the owner that takes it, and may differ, as after any request that had to wait.
 """
 
 from __future__ import annotations
 
-from holdfast.errors import AlreadyCancelled, JobNotFound
+from holdfast.errors import AlreadyCancelled, JobNotFound, MessageNotFound
 from holdfast.jobs.lookup import job_number
 from holdfast.kit.ids import IdPool
 from holdfast.model.address import Address
 from holdfast.model.ids import JobId
 from holdfast.model.inbox import Command
 from holdfast.model.job import ArchivedJob, JobState
+from holdfast.model.message import DeadMessageRow
 from holdfast.ports.reads import JobReader, MessageReader
 
 from .inbox import Leavings
@@ -53,6 +54,16 @@ class Commands:
         dead = await self._letter(job_number(job), "discarded")
         await self._leave(dead.shard, Command("discard", dead.id))
 
+    async def replay_message(self, number: int) -> int:
+        """The id that the new message will have. Raises MessageNotFound."""
+        letter, new = await self._dead_message(number), await self._ids.take()
+        await self._leave(letter.shard, Command("replay_message", number, number=new))
+        return new
+
+    async def discard_message(self, number: int) -> None:
+        """Raises MessageNotFound."""
+        await self._leave((await self._dead_message(number)).shard, Command("discard_message", number))
+
     async def cancel_timer(self, address: Address, name: str) -> bool:
         """False where there is no timer of this name."""
         await self._places.known()
@@ -70,6 +81,12 @@ class Commands:
         if dead.state != JobState.DEAD or dead.replayed_at is not None or dead.discarded_at is not None:
             raise AlreadyCancelled(f"job {number} is no dead letter (any more), so it can't be {verb}")
         return dead
+
+    async def _dead_message(self, number: int) -> DeadMessageRow:
+        found = await self._messages.dead(after=number - 1, limit=1)
+        if not found or found[0].id != number:
+            raise MessageNotFound(f"no dead letter {number}: it never was, or has been replayed or discarded")
+        return found[0]
 
     async def _archived(self, number: int) -> ArchivedJob:
         archived = await self._jobs.archived(number)

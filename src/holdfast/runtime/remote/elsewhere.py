@@ -27,9 +27,10 @@ from holdfast.runtime import questions
 from holdfast.runtime.questions import AskEach, AskLetters, Moved, Spoken, heard, pack, unpack
 from holdfast.settings import Settings
 
-from .asking import Asker, Way
+from .asking import Asker, Way, nobody_answers
 from .commands import Commands
 from .door import RemoteDoor
+from .executors import RemoteExecutors
 from .inbox import Leavings
 from .jobs import RemoteJobs
 from .lines import Lines
@@ -68,7 +69,9 @@ class Elsewhere:
         self._whereabouts = Whereabouts(
             leavings=self._leavings, jobs=store.jobs, messages=store.messages, alone=links.alone
         )
-        commands = Commands(leavings=self._leavings, ids=ids, jobs=store.jobs, messages=store.messages, places=places)
+        self._commands = Commands(
+            leavings=self._leavings, ids=ids, jobs=store.jobs, messages=store.messages, places=places
+        )
         self._lines = Lines(
             links=links,
             shard_of=places.of_entity,
@@ -84,7 +87,7 @@ class Elsewhere:
             leavings=self._leavings,
             whereabouts=self._whereabouts,
             shard_of=places.of_entity,
-            leave_cancel=commands.cancel_timer,
+            leave_cancel=self._commands.cancel_timer,
             types={declared.name: declared for declared in entity_types.values()},
             wheel=wheel,
             settings=settings,
@@ -95,12 +98,13 @@ class Elsewhere:
             asker=self._asker,
             leavings=self._leavings,
             whereabouts=self._whereabouts,
-            commands=commands,
+            commands=self._commands,
             ids=ids,
             places=places,
             clock=clock,
             settings=settings,
         )
+        self.executors = RemoteExecutors(links=links, asker=self._asker, membership=store.membership)
         links.changes.listen(self._changed)
 
     async def start(self) -> None:
@@ -156,16 +160,20 @@ class Elsewhere:
 
     async def replay_message(self, message_id: int) -> MessageId:
         way = await self._way_to_letter(message_id)
+        if nobody_answers(way):
+            return MessageId(await self._commands.replay_message(message_id))
         answer = await self.ask(questions.REPLAY_LETTER, pack(message_id), way=way, repeatable=False)
         return MessageId(unpack(answer, int))
 
     async def discard_message(self, message_id: int) -> None:
         way = await self._way_to_letter(message_id)
+        if nobody_answers(way):
+            return await self._commands.discard_message(message_id)
         await self.ask(questions.DISCARD_LETTER, pack(message_id), way=way, repeatable=False)
 
-    async def _way_to_letter(self, message_id: int) -> Way | None:
+    async def _way_to_letter(self, message_id: int) -> Way:
         shard = await self._whereabouts.letter(message_id)
-        return None if shard is None else lambda: self.links.toward(shard)
+        return self.links.anyone if shard is None else lambda: self.links.toward(shard)
 
     def tell_owner(self, runner: RunnerRow, shards: Sequence[tuple[ShardRow, float]]) -> None:
         """Tells a runner that it owns these shards now; where that fails, the store will say the same."""

@@ -32,7 +32,6 @@ from holdfast.runtime import questions
 from holdfast.runtime.questions import (
     ANYTHING,
     AskDeadLetters,
-    AskInterrupt,
     AskJob,
     Orders,
     Submitted,
@@ -42,7 +41,7 @@ from holdfast.runtime.questions import (
 )
 from holdfast.settings import Settings
 
-from .asking import REFUSED_PAUSE_S, UNREACHED_PAUSE_S, Asker, Way
+from .asking import REFUSED_PAUSE_S, UNREACHED_PAUSE_S, Asker, Way, nobody_answers
 from .commands import Commands
 from .inbox import Leavings
 from .link import NOT_EXECUTED
@@ -133,21 +132,21 @@ class RemoteJobs:
 
     async def cancel(self, job: JobId, /) -> CancelOutcome:
         way = await self._way_to(job)
-        if _nobody_answers(way):
+        if nobody_answers(way):
             await self._commands.cancel(job)
             return CancelOutcome.REQUESTED
         return CancelOutcome(unpack(await self._ask(way, questions.JOB_CANCEL, job), str))
 
     async def replay(self, job: JobId, /) -> JobHandle[Any]:
         way = await self._way_to(job)
-        if _nobody_answers(way):
+        if nobody_answers(way):
             return JobHandle(await self._commands.replay(job), False, self, ANYTHING)
         payload = await self._ask(way, questions.JOB_REPLAY, job, repeatable=False)
         return JobHandle(int(unpack(payload, str)), False, self, ANYTHING)
 
     async def discard(self, job: JobId, /) -> None:
         way = await self._way_to(job)
-        if _nobody_answers(way):
+        if nobody_answers(way):
             await self._commands.discard(job)
         else:
             await self._ask(way, questions.JOB_DISCARD, job, repeatable=False)
@@ -160,11 +159,6 @@ class RemoteJobs:
         return unpack(
             await self._asker.question(way, questions.JOB_DEAD_LETTERS, asked, self._timeout_s), list[DeadLetter]
         )
-
-    async def interrupt(self, executor: int, job: int, number: int, /) -> None:
-        """Asks a runner to cancel an attempt of a job that another one owns (`jobs.surroundings.Executors`)."""
-        asked = pack(AskInterrupt(job, number))
-        await self._asker.question(lambda: self._links.to(executor), questions.JOB_INTERRUPT, asked, self._timeout_s)
 
     async def _ask(self, way: Way, service: str, job: JobId, *, repeatable: bool = True) -> bytes:
         asked = pack(AskJob(str(job), self._leavings.left))
@@ -276,8 +270,3 @@ async def _all_of(tries: Sequence[Awaitable[T]]) -> Sequence[T]:
 
 
 FINISHED: Any = FinishedJob | None
-
-
-def _nobody_answers(way: Way) -> bool:
-    link = way()
-    return link.peer is None and link.unreachable

@@ -83,6 +83,10 @@ class Links(Protocol):
         """Links to all other runners, with the names by which errors call them."""
         ...
 
+    def peers(self) -> Sequence[RunnerRow]:
+        """All other runners, as far as is known."""
+        ...
+
     def astray(self) -> None:
         """Something was refused because it belongs elsewhere, or its owner was not reached."""
         ...
@@ -201,6 +205,9 @@ class OneLink:
     def everyone(self) -> Sequence[tuple[str, Link]]:
         return [("the runner", self.link)]
 
+    def peers(self) -> Sequence[RunnerRow]:
+        return ()
+
     def astray(self) -> None:
         """The link looks for the runner by itself."""
 
@@ -289,12 +296,15 @@ class LinksByOwner:
         return next((link for link in links if not link.unreachable), links[0] if links else self._none_at_all())
 
     def everyone(self) -> Sequence[tuple[str, Link]]:
-        own = self._dialling.runner_id()
         return [
             (f"runner {row.runner_id}", self._links.get(row.runner_id) or self._new(row))
-            for row in self._routes.runners
-            if row.runner_id != own and row.address
+            for row in self.peers()
+            if row.address
         ]
+
+    def peers(self) -> Sequence[RunnerRow]:
+        own = self._dialling.runner_id()
+        return [row for row in self._routes.runners if row.runner_id != own]
 
     def astray(self) -> None:
         self._astray = True

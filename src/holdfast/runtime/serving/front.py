@@ -89,13 +89,8 @@ class Front:
         inbox_taken: Callable[[int, Collection[int]], Awaitable[None]],
         territory: Territory | None = None,
         moved: Callable[[Moved], None] | None = None,
-        interrupt: Callable[[int, int], object] | None = None,
     ) -> None:
-        """Serves from now on: the shards of `territory`, or all.
-
-        `moved` hears what other runners say of shards; `interrupt` cancels attempt (job, number), which runs here for
-        another owner.
-        """
+        """Serves from now on: the shards of `territory`, or all. `moved` hears what other runners say of shards."""
         here = Here(territory=territory, shard_of=shard_of, jobs=self._store.jobs, messages=self._store.messages)
         durable = DurableIntake(
             admission=entities.admission,
@@ -115,7 +110,6 @@ class Front:
             here=here,
             instances=LiveInstances(entities.door, entities.manager.live),
             moved=moved or _nothing_moves,
-            interrupt=interrupt or _nothing_runs,
             outcome=outcomes.of,
             inbox_taken=inbox_taken,
             tasks=self._tasks,
@@ -159,10 +153,6 @@ def _heard(answer: asyncio.Future[Reply]) -> None:
 
 def _nothing_moves(told: Moved) -> None:
     """On an embedded store."""
-
-
-def _nothing_runs(job: int, number: int) -> None:
-    """For another owner."""
 
 
 class Outcomes:

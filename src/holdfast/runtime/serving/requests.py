@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from holdfast.entities.entity_type import EntityType
 from holdfast.errors import HoldfastError, MalformedMessage
 from holdfast.jobs.engine import JobEngine
+from holdfast.jobs.job_type import Lane
 from holdfast.jobs.lookup import job_number
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
@@ -26,12 +27,14 @@ from holdfast.runtime.questions import (
     AskJob,
     AskLetters,
     AskMessage,
+    AskSlots,
     AskTaking,
     AskTimer,
     AskWhere,
     MessageOutcome,
     Moved,
     Orders,
+    SlotsLent,
     Spoken,
     Submitted,
     call_of,
@@ -66,13 +69,12 @@ class Services:
         here: Here,
         instances: LiveInstances,
         moved: Callable[[Moved], None],
-        interrupt: Callable[[int, int], object],
         outcome: Callable[[int], Awaitable[MessageOutcome]],
         inbox_taken: Callable[[int, Collection[int]], Awaitable[None]],
         tasks: TaskOwner,
     ) -> None:
         """`outcome(message id)` returns once it is known; `inbox_taken` as for `DurableIntake`; `moved` is told what
-        another runner says of shards, `interrupt` ends attempt (job, number) that runs here for another owner."""
+        another runner says of shards."""
         self._node = node
         self._jobs = jobs
         self._types = types
@@ -80,7 +82,6 @@ class Services:
         self._here = here
         self._instances = instances
         self._moved = moved
-        self._interrupt = interrupt
         self._outcome = outcome
         self._inbox_taken = inbox_taken
         self._tasks = tasks
@@ -105,6 +106,8 @@ class Services:
             questions.WHERE: self._where,
             questions.MOVED: self._shards_moved,
             questions.JOB_INTERRUPT: self._job_interrupt,
+            questions.LEND_SLOTS: self._lend_slots,
+            questions.RUN_LENT: self._run_lent,
         }
 
     def take(self, conversation: Conversation, request: Request) -> None:
@@ -221,9 +224,19 @@ class Services:
         job = JobId(asked.id)
         return job, job_number(job)
 
-    async def _job_interrupt(self, payload: bytes) -> None:
+    # Jobs that run here for other runners.
+
+    async def _job_interrupt(self, payload: bytes) -> bool:
         asked = unpack(payload, AskInterrupt)
-        self._interrupt(asked.job, asked.number)
+        return await self._jobs.interrupt(asked.job, asked.number)
+
+    async def _lend_slots(self, payload: bytes) -> SlotsLent:
+        asked = unpack(payload, AskSlots)
+        lent = await self._jobs.lend(Lane(asked.lane), asked.slots)
+        return SlotsLent(lent.credit, lent.slots, list(lent.types))
+
+    async def _run_lent(self, payload: bytes) -> None:
+        await self._jobs.run_lent(unpack(payload, int))
 
     # The cluster.
 

@@ -173,6 +173,11 @@ class MemoryJobReader:
         ]
         return _page(found, len(found))
 
+    async def lent(self, executor: int) -> Sequence[StartRecord]:
+        records = self._tables.starts.rows.values()
+        found = [record for record in records if record.executor == executor and record.owner != executor]
+        return _page(found, len(found))
+
     async def group_places(self, *, shards: Collection[int] | None = None) -> Sequence[GroupPlace]:
         return [
             GroupPlace(row.id, row.shard, row.job_type, row.group)

@@ -131,6 +131,9 @@ class PostgresJobReader:
     async def starts(self, *, shards: Collection[int] | None = None) -> Sequence[StartRecord]:
         return [StartRecord(*row) for row in await self._read("starts", shards)]
 
+    async def lent(self, executor: int) -> Sequence[StartRecord]:
+        return [StartRecord(*row) for row in await self._read("starts_lent", executor)]
+
     async def group_places(self, *, shards: Collection[int] | None = None) -> Sequence[GroupPlace]:
         return [GroupPlace(*row) for row in await self._count("group_places", shards)]
 

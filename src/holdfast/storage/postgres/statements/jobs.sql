@@ -95,6 +95,10 @@ WHERE $1::integer[] IS NULL OR EXISTS (
 )
 ORDER BY id;
 
+-- starts_lent: reads the start records that other runners wrote for an executor.
+SELECT id, owner, executor, attempts, started_at FROM holdfast_start WHERE executor = $1 AND owner <> executor
+ORDER BY id;
+
 -- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
 SELECT shard, job_type, priority, count(*) FILTER (WHERE due), count(*) FILTER (WHERE NOT due)
 FROM (

@@ -84,6 +84,10 @@ WHERE :shards IS NULL OR EXISTS (
 )
 ORDER BY id;
 
+-- starts_lent: reads the start records that other runners wrote for an executor.
+SELECT id, owner, executor, attempts, started_at FROM holdfast_start WHERE executor = ? AND owner <> executor
+ORDER BY id;
+
 -- jobs_live_counts: counts live jobs, those whose time has come apart from the others.
 SELECT shard, job_type, priority, sum(due_at <= :due_before), sum(due_at > :due_before) FROM holdfast_job
 WHERE (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))

@@ -142,7 +142,9 @@ class Dispatcher:
 
     def take_for(self, executor: int, lane: Lane, lent: Lent) -> list[Held]:
         """Waiting jobs to start in slots that this runner has lent. Suspects stay here, where they are counted."""
-        queue, taken, left = self.lanes[lane], [], []
+        queue = self.lanes[lane]
+        taken: list[Held] = []
+        left: list[Held] = []
         for held in queue.take(lent.slots):
             if held.row.crashes or held.declared.name not in lent.types:
                 left.append(held)

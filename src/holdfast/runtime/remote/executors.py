@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from holdfast.jobs.job_type import Lane
 from holdfast.jobs.surroundings import Lent
@@ -16,6 +17,8 @@ from .links import Links
 
 ANSWER_S = 5.0
 """Seconds that an executor gets to answer; longer than it waits for a slot to become free."""
+
+HEARD: Any = bool | None
 
 
 class RemoteExecutors:
@@ -42,7 +45,7 @@ class RemoteExecutors:
 
     async def interrupt(self, executor: int, job: int, number: int, /) -> bool:
         answer = await self._ask(executor, questions.JOB_INTERRUPT, pack(AskInterrupt(job, number)))
-        return unpack(answer, bool | None) is not False  # an executor of an older version does not say
+        return unpack(answer, HEARD) is not False  # an executor of an older version does not say
 
     async def _ask(self, executor: int, service: str, payload: bytes, *, repeatable: bool = True) -> bytes:
         return await self._asker.question(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine, Iterable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from holdfast.errors import ConfigurationError, PersistenceError, RunnerUnavailable
@@ -37,7 +36,6 @@ from .dispatch import Dispatcher
 from .door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
 from .doors import Here, Onward
 from .elsewhere import Elsewhere
-from .execution import LoopSlots
 from .handle import JobHandle
 from .holdings import Holdings
 from .inbound import Inbound
@@ -46,14 +44,13 @@ from .job_type import JobType, Lane
 from .lending import Lending
 from .letters import Letters
 from .outcomes import GivenBack
-from .processes import ProcessSlots
 from .requests import Requests
 from .roster import Roster
 from .rounds import Rounds
+from .slots import Slots
 from .straight import StraightStarts
 from .surroundings import Lent, Surroundings
 from .tally import Tallies, Tally
-from .threads import ThreadSlots
 from .waiters import Waiters
 
 R = TypeVar("R")
@@ -130,7 +127,7 @@ class JobEngine:
             arrived=self._intake.arrived,
             finished=self._intake.finished,
         )
-        self._loop_slots, self._thread_slots, self._process_slots = self._slots()
+        self._slots = Slots(around, tasks=self._tasks, ended=self._completion.ended, freed=self._dispatcher.freed)
         self._elsewhere = Elsewhere(
             around,
             types=self._types,
@@ -149,7 +146,7 @@ class JobEngine:
             abroad=self._completion.abroad,
             tallies=self._tallies,
             tasks=self._tasks,
-            run=self._run,
+            run=self._slots.run,
             ended=self._completion.ended,
         )
         self._borrowing = Borrowing(around, dispatcher=self._dispatcher, lending=self._lending, tasks=self._tasks)
@@ -207,26 +204,6 @@ class JobEngine:
         self.here = Here(requests, letters)
         """Answers only for what is served here, as other processes want it, which know other runners too."""
         self._onward = Onward(self.here, around.elsewhere, around.clock)
-
-    def _slots(self) -> tuple[LoopSlots, ThreadSlots, ProcessSlots]:
-        context, ended = self._around.context, self._completion.ended
-        on_loop = LoopSlots(
-            self._around,
-            ended=ended,
-            freed=partial(self._dispatcher.freed, Lane.LOOP),
-            start_task=lambda serve, name: self._tasks.start(serve, name=name),
-            context=context,
-        )
-        in_threads = ThreadSlots(
-            self._around, ended=ended, freed=partial(self._dispatcher.freed, Lane.THREAD), context=context
-        )
-        in_processes = ProcessSlots(
-            self._around,
-            ended=ended,
-            freed=partial(self._dispatcher.freed, Lane.PROCESS),
-            start_task=lambda run, name: self._tasks.start(run, name=name),
-        )
-        return on_loop, in_threads, in_processes
 
     async def start(self) -> None:
         """Begins to dispatch what is adopted."""
@@ -320,9 +297,7 @@ class JobEngine:
         """Ends everything without a word to the store: another incarnation has taken over, or the store is gone."""
         self._stopped = True
         self._dispatcher.paused = True
-        self._loop_slots.close()
-        self._thread_slots.close()
-        await self._process_slots.close()
+        await self._slots.close()
         await self._gauges.stop()
         await self._looks.stop()
         await self._borrowing.stop()
@@ -383,14 +358,7 @@ class JobEngine:
         self._intake.windows.returned(row)
 
     def _run(self, attempts: list[Attempt]) -> None:
-        for attempt in attempts:
-            match attempt.held.declared.lane:
-                case Lane.LOOP:
-                    self._loop_slots.run(attempt)
-                case Lane.THREAD:
-                    self._thread_slots.run(attempt)
-                case Lane.PROCESS:
-                    self._process_slots.run(attempt)
+        self._slots.run(attempts)
 
     def _condemn(self, held: Held) -> None:
         self._condemned.end(held)

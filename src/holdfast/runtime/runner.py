@@ -248,8 +248,7 @@ class Runner:
             await self._front.close()
         if self._elsewhere is not None:
             await self._elsewhere.stop()
-        if self._started:
-            await self._pruning.stop()
+        await self._pruning.stop()
         if self._lease is not None:
             await self._incarnation.stop()
             await self._ownership.stop()
@@ -273,13 +272,9 @@ class Runner:
         )
         types = [declared.name for declared in self._entity_types.values()]
         weight, groups = 1.0 if self._peers is None else self._peers.weight, sorted(self._groups)
+        wanted = RunnerState.ACTIVE if self._lease is None else self._lease.state
         await lease.start(
-            address=self._address,
-            version=VERSION,
-            types=types,
-            groups=groups,
-            weight=weight,
-            wanted=RunnerState.ACTIVE if self._lease is None else self._lease.state,
+            address=self._address, version=VERSION, types=types, groups=groups, weight=weight, wanted=wanted
         )
         self._clock.follow(lease)
         ownership = Ownership(

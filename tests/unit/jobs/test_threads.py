@@ -71,7 +71,7 @@ async def test_a_thread_out_of_time_ends_its_attempt_and_keeps_its_slot(rig: Rig
     await until(begun)
     attempt = next(iter(rig.engine._roster)).attempt
     assert attempt is not None
-    rig.engine._thread_slots._time_out(attempt)  # virtual time stands still while a thread is at work
+    rig.engine._slots._threads._time_out(attempt)  # virtual time stands still while a thread is at work
     with pytest.raises(JobDead, match="JobTimeout"):
         await handle.result()
     assert rig.metrics.value("jobs_worker_slots", state="busy") == 1

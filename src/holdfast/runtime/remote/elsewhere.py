@@ -66,12 +66,9 @@ class Elsewhere:
         self._forgetting = False
         self._leavings = Leavings(store.inbox)
         self._asker = Asker(links)
-        self._whereabouts = Whereabouts(
-            leavings=self._leavings, jobs=store.jobs, messages=store.messages, alone=links.alone
-        )
-        self._commands = Commands(
-            leavings=self._leavings, ids=ids, jobs=store.jobs, messages=store.messages, places=places
-        )
+        jobs, messages = store.jobs, store.messages
+        self._whereabouts = Whereabouts(leavings=self._leavings, jobs=jobs, messages=messages, alone=links.alone)
+        self._commands = Commands(leavings=self._leavings, ids=ids, jobs=jobs, messages=messages, places=places)
         self._lines = Lines(
             links=links,
             shard_of=places.of_entity,

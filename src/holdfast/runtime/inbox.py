@@ -43,7 +43,7 @@ LOOK_EVERY_S = 0.1
 AGAIN_S = 0.5
 """Seconds before a request that could not be carried out is tried again."""
 PAGE_ROWS = 256
-VERBS = frozenset({"cancel", "discard", "replay", "cancel_timer"})
+VERBS = frozenset({"cancel", "discard", "replay", "cancel_timer", "replay_message", "discard_message"})
 """What an operator or a client may ask for in the inbox."""
 
 

@@ -139,7 +139,7 @@ class Borrowing:
                 if held.phase is Phase.STARTING:
                     held.phase = Phase.ELSEWHERE
 
-        await commit_then(self._around.commits, unit, committed, lambda: self._dispatcher.take_back(jobs))
+        await commit_then(self._around.commits, unit, committed, lambda: self._dispatcher.not_lent(jobs))
 
     async def _tell(self, executor: int, credit: int) -> None:
         """Returns when the executor has heard that there is something on record for it, or is no more."""

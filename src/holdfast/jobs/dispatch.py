@@ -118,7 +118,7 @@ class Dispatcher:
             return None
         lane.free -= 1
         record = Record(number, 1)
-        record.attempts = [attempt] = [Attempt(held, record, self._begin_transaction)]
+        record.attempts = [attempt] = [Attempt(held, record, self.begin_transaction)]
         held.attempt = attempt
         return self._record_row(record)
 
@@ -156,8 +156,8 @@ class Dispatcher:
         queue.put_back(left)
         return taken
 
-    def take_back(self, jobs: Sequence[Held]) -> None:
-        """Their start records were not written."""
+    def not_lent(self, jobs: Sequence[Held]) -> None:
+        """What `take_for` gave waits here again: the start records were not written."""
         for held in reversed(jobs):
             if held.phase is Phase.STARTING:
                 held.phase, held.away = Phase.WAITING, None

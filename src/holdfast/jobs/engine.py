@@ -245,18 +245,9 @@ class JobEngine:
         """Another runner has put attempts on record for this one: see `Lending.run`."""
         return self._lending.run(credit)
 
-    async def interrupt(self, job: int, number: int) -> bool:
-        """Cancels an attempt that runs here for another owner's job; whether there is one. Raises PersistenceError."""
-        attempt = self._completion.abroad.find(job, number)
-        if attempt is None:
-            await self._lending.run()
-            attempt = self._completion.abroad.find(job, number)
-        if attempt is None:
-            return False
-        if attempt.why is None and not attempt.ended:
-            attempt.asked = self._around.clock.monotonic()
-            attempt.interrupt(Interruption.CANCEL)
-        return True
+    def interrupt(self, job: int, number: int) -> Coroutine[Any, Any, bool]:
+        """Cancels an attempt that runs here for another owner: see `Lending.interrupt`."""
+        return self._lending.interrupt(job, number)
 
     async def ready(self) -> None:
         """Returns once the windows are loaded and jobs start. Raises RuntimeError if it stopped before."""

@@ -21,7 +21,7 @@ from holdfast.kit.tasks import TaskOwner
 from holdfast.model.job import JobRow, unpack_attempts
 
 from .abroad import Abroad
-from .attempt import Attempt, Away, Held, Phase, Record
+from .attempt import Attempt, Away, Held, Interruption, Phase, Record
 from .dispatch import Dispatcher
 from .job_type import JobType, Lane
 from .lanes import LaneQueue
@@ -63,6 +63,7 @@ class Lending:
         """`run` takes attempts whose start record is on disk, `ended` one that is not to run after all."""
         self._reader = around.reader
         self._wheel = around.wheel
+        self._clock = around.clock
         self._runner_id = around.runner_id
         self._types = types
         self._dispatcher = dispatcher
@@ -110,6 +111,19 @@ class Lending:
                 self._end(credit)
             for record, number, row in fresh:
                 self._begin(record, number, row)
+
+    async def interrupt(self, job: int, number: int) -> bool:
+        """Cancels an attempt of another owner's job; whether it runs here. Raises PersistenceError."""
+        attempt = self._abroad.find(job, number)
+        if attempt is None:
+            await self.run()  # it may have been put on record just now
+            attempt = self._abroad.find(job, number)
+        if attempt is None:
+            return False
+        if attempt.why is None and not attempt.ended:
+            attempt.asked = self._clock.monotonic()
+            attempt.interrupt(Interruption.CANCEL)
+        return True
 
     async def _recorded(self) -> list[tuple[int, int, JobRow]]:
         """Record, attempt's number and job of what has not begun."""

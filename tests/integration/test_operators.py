@@ -263,6 +263,8 @@ async def test_dead_letters_of_both_kinds_are_one_list_and_are_replayed_or_disca
         assert int(replayed_message["new_id"]) > int(last)
         gone = await typed(store, "dead-letter", "discard", letter)
         assert gone.returncode == 1 and f"no dead letter has the id {letter}" in gone.stderr
+        odd = await typed(store, "dead-letter", "discard", "mine")
+        assert odd.returncode == 1 and "no dead letter has the id 'mine'" in odd.stderr
         again = await typed(store, "job", "replay", job)
         assert again.returncode == 1 and "replayed before" in again.stderr
 

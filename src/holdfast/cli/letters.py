@@ -8,8 +8,10 @@ from typing import Literal
 
 from holdfast.admin import letters
 from holdfast.admin.letters import Kind, LetterFacts
+from holdfast.errors import JobNotFound, MessageNotFound
 from holdfast.jobs.lookup import job_number
 from holdfast.model.ids import JobId, MessageId
+from holdfast.model.storable import shortened
 
 from . import jobs
 from .consoles import console, table
@@ -47,7 +49,7 @@ def ask_letter(store: str | None, verb: Verb, letter: str, *, as_json: bool) -> 
     if as_json:
         print(json.dumps({"id": letter, "kind": kind, "outcome": done, "new_id": new}))
     else:
-        print(f"{kind} {job_number(JobId(letter))}: {done}" + (f" as {kind} {new}" if new else ""))
+        print(f"{kind} {_number(letter)}: {done}" + (f" as {kind} {new}" if new else ""))
     return Exit.OK
 
 
@@ -59,7 +61,7 @@ async def _letters(
 
 
 async def _ask(store: str | None, verb: Verb, letter: str) -> tuple[Kind, str | None]:
-    number = job_number(JobId(letter))
+    number = _number(letter)
     async with opened(store) as found:
         kind = await letters.kind_of(found, number)
     if kind == "job":
@@ -70,3 +72,10 @@ async def _ask(store: str | None, verb: Verb, letter: str) -> tuple[Kind, str | 
             return kind, str((await app.cluster.replay(MessageId(number))).message_id)
         await app.cluster.discard(MessageId(number))
         return kind, None
+
+
+def _number(letter: str) -> int:
+    try:
+        return job_number(JobId(letter))
+    except JobNotFound:
+        raise MessageNotFound(f"no dead letter has the id {shortened(letter)}") from None

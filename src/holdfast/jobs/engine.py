@@ -27,6 +27,7 @@ from holdfast.model.message import Take
 
 from .admission import Admission
 from .adoption import Adoption
+from .answering import Here, Onward
 from .attempt import Attempt, Held, Interruption, Phase
 from .borrowing import Borrowing
 from .call import JobCall
@@ -34,7 +35,6 @@ from .completion import Completion
 from .condemned import Condemned
 from .dispatch import Dispatcher
 from .door import CancelOutcome, DeadLetter, FinishedJob, JobStatus
-from .doors import Here, Onward
 from .elsewhere import Elsewhere
 from .handle import JobHandle
 from .holdings import Holdings

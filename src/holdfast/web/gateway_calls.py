@@ -33,7 +33,7 @@ from holdfast.runtime.app import App
 from holdfast.runtime.node import Node
 from holdfast.runtime.outside import once_taken
 
-from .gateway_input import Arguments, body_of, key_of, moment_of, number_of, timeout_of
+from .gateway_input import Arguments, body_of, check_path, key_of, moment_of, number_of, timeout_of
 from .gateway_problems import Declared, Refused, answer
 
 T = TypeVar("T")
@@ -139,6 +139,7 @@ class Calls:
         return answer({"outcome": str(await self._on_node(lambda node: node.jobs.cancel(job), None))})
 
     def _addressed(self, request: Request) -> tuple[Address, Handler]:
+        check_path(request)
         asked = request.path_params
         declared = next((kind for kind in self._app.entity_types.values() if kind.name == asked["entity_type"]), None)
         if declared is None:

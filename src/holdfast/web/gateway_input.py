@@ -10,6 +10,7 @@ import asyncio
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -25,6 +26,14 @@ TIMEOUT_HEADER = "holdfast-timeout"
 DISCARDED_BYTES_MAX = 4 * 1024 * 1024
 """Read and thrown away of a body that is too large: a client that still writes could not read why it is refused."""
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def check_path(request: Request) -> None:
+    """Raises Refused for bytes that are no text: as replacement characters they would all name the same entity."""
+    try:
+        unquote_to_bytes(request.scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError:
+        raise Refused(HTTPStatus.BAD_REQUEST, "the path is no UTF-8") from None
 
 
 async def body_of(request: Request, settings: GatewaySettings) -> bytes:

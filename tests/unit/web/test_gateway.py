@@ -84,6 +84,11 @@ async def test_an_entity_id_may_hold_any_character(served: Served) -> None:
     assert len(await ref.add(line={"sku": "y"})) == 2  # type: ignore[attr-defined]
 
 
+async def test_bytes_that_are_no_text_name_no_entity(served: Served) -> None:
+    response = await served.call("a%FF", "add", {"line": {"sku": "x"}})
+    assert (response.status_code, response.json()["detail"]) == (400, "the path is no UTF-8")
+
+
 @pytest.mark.parametrize(
     "body,match",
     [

@@ -16,7 +16,7 @@ from holdfast.model.job import ArchivedJob, JobState
 from holdfast.model.message import DeadMessageRow
 from holdfast.ports.reads import JobReader, MessageReader
 
-from .inbox import Leavings
+from .leavings import Leavings
 from .places import Places
 
 

@@ -32,7 +32,7 @@ from holdfast.settings import Settings
 
 from .asking import REFUSED_PAUSE_S, Asker, Way
 from .chain import chain_of, time_left_s
-from .inbox import Leavings
+from .leavings import Leavings
 from .lines import Left, Lines
 from .link import NOT_EXECUTED
 from .links import Links

@@ -31,8 +31,8 @@ from .asking import Asker, Way, nobody_answers
 from .commands import Commands
 from .door import RemoteDoor
 from .executors import RemoteExecutors
-from .inbox import Leavings
 from .jobs import RemoteJobs
+from .leavings import Leavings
 from .lines import Lines
 from .links import Link, Links
 from .places import Places, Whereabouts

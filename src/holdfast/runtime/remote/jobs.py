@@ -43,7 +43,7 @@ from holdfast.settings import Settings
 
 from .asking import REFUSED_PAUSE_S, UNREACHED_PAUSE_S, Asker, Way, nobody_answers
 from .commands import Commands
-from .inbox import Leavings
+from .leavings import Leavings
 from .link import NOT_EXECUTED
 from .links import Link, Links
 from .places import Places, Whereabouts

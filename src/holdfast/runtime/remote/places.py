@@ -9,7 +9,7 @@ from holdfast.model.placement import DEFAULT_GROUP, Placement
 from holdfast.ports.reads import JobReader, MessageReader
 from holdfast.ports.store import ClientStore
 
-from .inbox import Leavings
+from .leavings import Leavings
 
 
 class Places:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
-from holdfast import Entity, Module, message
+from holdfast import Entity, Module, message, testing
+from holdfast.entities.engine import EntityEngine
 from holdfast.errors import HandlerFailed
 
 from .conftest import Hosting
@@ -88,6 +90,23 @@ class Clock(Entity[Ticks]):
     @message
     async def block(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class SlowToTell:
+    """A store whose answers are under way for a second."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    async def timer(self, address: Any, name: str) -> Any:
+        row = await self._reader.timer(address, name)
+        await asyncio.sleep(1)
+        return row
+
+
+def engine_of(t: testing.LiveRunner) -> EntityEngine:
+    node: Any = t._node
+    return cast(EntityEngine, node._incarnation.entities)
 
 
 @pytest.fixture(autouse=True)
@@ -208,6 +227,22 @@ async def test_a_timer_that_has_just_run_is_not_there_to_be_cancelled(hosting: H
         assert await stopping is False
         assert events == ["ran"]
         assert await clock.count() == 1
+
+
+async def test_a_timer_whose_run_commits_while_it_is_looked_up_is_not_there_to_be_cancelled(hosting: Hosting) -> None:
+    """What the store said of it is old by the time it is heard."""
+    async with hosting(shop) as (app, t):
+        clock = app.ref(Clock, "c")
+        await clock.once(10, "ran")
+        blocking = asyncio.create_task(clock.block(25))
+        await t.clock.advance(15)
+        stopping = asyncio.create_task(clock.stop())
+        admission = engine_of(t).admission
+        admission._reader = SlowToTell(admission._reader)  # type: ignore[assignment]
+        await t.clock.advance(20)
+        await blocking
+        assert await stopping is False
+        assert events == ["ran"]
 
 
 async def test_a_handler_that_fails_has_set_and_cancelled_nothing(hosting: Hosting) -> None:

@@ -178,7 +178,11 @@ class Admission:
     async def cancel_timer(self, address: Address, name: str, caller: HandlerTurn | None) -> bool:
         """Deletes the pending timer; inside a handler, with the handler's commit."""
         unstaged = caller is not None and unstage(caller, address, name)
-        row = await self._reader.timer(address, name)
+        while True:
+            with self._inflight.looking() as passed:
+                row = await self._reader.timer(address, name)
+            if row is None or not passed.like(row):
+                break
         if row is None or self._is_past(row, caller):
             return unstaged
         cancel = TimerCancel(address.entity_type, address.entity_id, name)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.cluster.assignment import assign
 from holdfast.cluster.routing import Routes
@@ -40,6 +40,8 @@ from .nodes import Nodes
 from .process import Freezer, current
 from .runner import CATCH_UP_EVERY_S, LOOK_EVERY_S, SETTLE_TIMEOUT_S, NotSettled
 from .time import VirtualTime, all_pass
+
+R = TypeVar("R")
 
 CLIENT = "client"
 """The test's own name in the network."""
@@ -140,6 +142,10 @@ class LiveCluster:
         await member.drain()
         await member.stop()
         del self._members[runner]
+
+    async def inside(self, runner: int, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Runs it as code of this runner's process, as in a program that hosts: the App's services are the runner's."""
+        return await self._member(runner).process.run(coroutine)
 
     def set_clock(self, runner: int, ahead_s: float) -> None:
         """Sets its wall clock wrong, by so many seconds from now on."""

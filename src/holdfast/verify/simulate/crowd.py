@@ -7,7 +7,7 @@ at the end: `checks` does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -86,12 +86,22 @@ class Heard:
 class Crowd:
     """All senders of a run."""
 
-    def __init__(self, app: App, heard: Heard, *, starts: Callable[[], int], told: Callable[[str], object]) -> None:
-        """`starts`: how many attempts have begun; `told`: hears of each outcome, for the trace."""
+    def __init__(
+        self,
+        app: App,
+        heard: Heard,
+        *,
+        starts: Callable[[], int],
+        told: Callable[[str], object],
+        inside: Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, None]] | None,
+    ) -> None:
+        """`starts`: how many attempts have begun; `told`: hears of each outcome, for the trace; `inside`: runs every
+        other sender, where not all are clients."""
         self._app = app
         self._heard = heard
         self._starts = starts
         self._told = told
+        self._inside = inside
 
     async def act(self, steps: Sequence[Step]) -> None:
         """Returns when all have done all their steps. Raises NoAnswer."""
@@ -99,8 +109,9 @@ class Crowd:
         for step in steps:
             lines.setdefault(step.sender, []).append(step)
         async with asyncio.TaskGroup() as group:
-            for line in lines.values():
-                group.create_task(self._sender(line))
+            for sender, line in lines.items():
+                acting = self._sender(line)
+                group.create_task(acting if self._inside is None or sender % 2 else self._inside(acting))
 
     async def _sender(self, line: list[Step]) -> None:
         mine: list[SubmittedJob] = []

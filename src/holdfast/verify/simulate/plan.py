@@ -16,6 +16,7 @@ BASINS = ("f1", "f2")
 SENDERS_MAX = 5
 FAULTS_FROM_S, FAULTS_TO_S = 0.2, 3.5
 GAUGES_RATE = 0.25
+INSIDE_RATE = 0.2
 BURST = 9
 
 
@@ -59,6 +60,8 @@ class Plan:
     weather: Weather
     steps: Sequence[Step]
     faults: Sequence[Fault]
+    inside: bool
+    """Whether every other sender is code of the first runner's process, which then neither ends nor freezes."""
     gauges: bool
     """Whether the gauges are checked too, for which it takes some seconds of peace."""
 
@@ -73,6 +76,7 @@ def plan_of(seed: int) -> Plan:
     random = Random(seed)
     orderly = random.random() < 0.2
     runners = random.choice([1, 2, 2, 2, 3, 3, 4])
+    inside = random.random() < INSIDE_RATE
     return Plan(
         seed=seed,
         runners=runners,
@@ -80,6 +84,7 @@ def plan_of(seed: int) -> Plan:
         weather=Weather() if orderly else _weather(random),
         steps=_steps(random, orderly=orderly),
         faults=_faults(random, _kinds(runners, orderly=orderly)),
+        inside=inside,
         gauges=random.random() < GAUGES_RATE,
     )
 

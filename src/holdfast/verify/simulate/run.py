@@ -25,7 +25,7 @@ from .crowd import Crowd, Heard, NoAnswer, answered
 from .plan import ACCOUNTS, BASINS, Plan
 from .town import Account, Basin, Log, Witness, make_app, watched_by
 from .trace import Trace
-from .world import CALM, Sky, StormyPlace, World
+from .world import CALM, FIRST, Sky, StormyPlace, World
 
 REST_ROUNDS = 60
 REST_S = 2.0
@@ -77,8 +77,9 @@ async def _simulated(plan: Plan) -> Outcome:
     found: list[str] = []
     with virtual_time(loop) as time:
         live = LiveCluster(place, time=time, seed=plan.seed)
-        world = World(live, place, trace)
-        crowd = Crowd(app, heard, starts=lambda: len(witness.started), told=trace.note)
+        world = World(live, place, trace, inside=plan.inside)
+        inside = partial(live.inside, FIRST) if plan.inside else None
+        crowd = Crowd(app, heard, starts=lambda: len(witness.started), told=trace.note, inside=inside)
         try:
             await world.begin(plan.runners)
             world.get_worse(plan.weather)

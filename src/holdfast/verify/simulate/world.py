@@ -27,6 +27,7 @@ from .plan import FAULTS_TO_S, Fault, Weather
 from .trace import Trace
 
 DAY_S = 86_400.0
+FIRST = 1
 RUNNERS_MAX = 5
 LOST_S = 0.5
 """Seconds until a process learns that an answer was lost."""
@@ -122,8 +123,10 @@ class StormyPlace(Place):
 class World:
     """The cluster, and what befalls it."""
 
-    def __init__(self, live: LiveCluster, place: StormyPlace, trace: Trace) -> None:
+    def __init__(self, live: LiveCluster, place: StormyPlace, trace: Trace, *, inside: bool) -> None:
+        """`inside`: users are at work in the process of the first runner."""
         self.live = live
+        self._inside = inside
         self.place = place
         self._trace = trace
         self._frozen: set[int] = set()
@@ -200,7 +203,8 @@ class World:
 
     async def _befall(self, fault: Fault) -> None:
         await asyncio.sleep(fault.at_s)
-        free = [number for number in self.live.runners if number not in self._leaving]
+        spared = {FIRST} if self._inside and fault.kind in ("crash", "stop", "freeze") else set[int]()
+        free = [number for number in self.live.runners if number not in self._leaving | spared]
         if not free:
             return
         number = free[fault.place % len(free)]

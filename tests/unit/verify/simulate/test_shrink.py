@@ -16,6 +16,7 @@ def large() -> Plan:
         weather=Weather(store_refuses=0.1, network_breaks=0.02),
         steps=[Step(number % 3, 0.5, "deposit", ("anna", 5), number) for number in range(20)],
         faults=[Fault(float(at), kind, 0, 1.0) for at, kind in enumerate(["crash", "freeze", "drain", "crash"])],
+        inside=False,
         gauges=True,
     )
 

@@ -44,12 +44,11 @@ _PLACEHOLDER = re.compile(r"\$(\d+)")
 _SHARED = 3
 """Parameters of the fence itself: runner, slot, and the number of the batch."""
 
-Columns = Sequence[Sequence[Any]]
-
 
 class Part(NamedTuple):
     name: str
-    columns: Columns
+    parameters: Sequence[Sequence[Any]]
+    """Mostly one: the rows as they are, for an array of the type that the statement names."""
 
 
 class Statements:
@@ -69,7 +68,7 @@ class Statements:
 
 def arguments(parts: Sequence[Part]) -> list[Any]:
     """The parameters of the parts, after those of the fence."""
-    return [column for part in parts for column in part.columns]
+    return [parameter for part in parts for parameter in part.parameters]
 
 
 def parts_of(layer: Layer) -> list[Part]:
@@ -120,22 +119,25 @@ def _answer(names: Sequence[str], first: Mapping[str, int]) -> str:
     return f"SELECT EXISTS (SELECT FROM fence) AS held, CASE {' '.join(cases)} ELSE 0 END"
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
-    return list(zip(*rows, strict=True))
-
-
-def _whole(name: str, kind: type[Row], *texts: str) -> Callable[[Layer], list[Part]]:
-    """A part whose parameters are the row's own columns; `texts` are those that hold words of a program's errors."""
-    fields: tuple[str, ...] = kind._fields
-    places = [fields.index(text) for text in texts]
+def _rows(name: str, kind: type[Row], *texts: str) -> Callable[[Layer], list[Part]]:
+    """A part that takes the rows as they are; `texts` are columns that hold words of a program's errors."""
 
     def part(layer: Layer) -> list[Part]:
-        columns = list(_columns(layer.rows[kind]))
-        for place in places:
-            columns[place] = [storable(text) for text in columns[place]]
-        return [Part(name, columns)]
+        return [Part(name, [_storable_rows(layer.rows[kind], texts)])]
 
     return part
+
+
+def _ids(name: str, kind: type[Row]) -> Callable[[Layer], list[Part]]:
+    return lambda layer: [Part(name, [[row.id for row in layer.rows[kind]]])]
+
+
+def _storable_rows(rows: list[Any], texts: Sequence[str]) -> list[Any]:
+    for text in texts:
+        values = [getattr(row, text) for row in rows]
+        if any(value is not None for value in values):
+            rows = [row._replace(**{text: storable(value)}) for row, value in zip(rows, values, strict=True)]
+    return rows
 
 
 def storable(text: str | None) -> str | None:
@@ -148,39 +150,37 @@ def storable(text: str | None) -> str | None:
 def _states(layer: Layer) -> list[Part]:
     rows: Sequence[StateRow] = layer.rows[StateRow]
     fresh, later = [row for row in rows if row.version == 1], [row for row in rows if row.version != 1]
-    found = [Part("state_insert", _columns(fresh))] if fresh else []
-    return [*found, Part("state_update", _columns(later))] if later else found
+    found = [Part("state_insert", [fresh])] if fresh else []
+    return [*found, Part("state_update", [later])] if later else found
 
 
 def _inbox(layer: Layer) -> list[Part]:
-    return [Part("inbox_insert", _columns(layer.rows[InboxRow])), Part("inbox_notify", ())]
+    return [Part("inbox_insert", [layer.rows[InboxRow]]), Part("inbox_notify", ())]
 
 
 def _job_ends(layer: Layer) -> list[Part]:
-    ids, expected, states, results, errors, *facts = _columns(layer.rows[JobEnd])
-    kept = (ids, states, results, [storable(error) for error in errors], *facts)
-    return [Part("job_delete", (ids, expected)), Part("job_archive", kept)]
+    return [Part("job_delete", [_storable_rows(layer.rows[JobEnd], ("error",))]), Part("job_archive", ())]
 
 
 _PARTS: dict[type[Row], Callable[[Layer], list[Part]]] = {
-    Consume: _whole("message_consume", Consume),
-    Take: _whole("inbox_take", Take),
-    DeadMessageEnd: _whole("dead_message_end", DeadMessageEnd),
-    TimerCancel: _whole("timer_cancel", TimerCancel),
+    Consume: _ids("message_consume", Consume),
+    Take: _ids("inbox_take", Take),
+    DeadMessageEnd: _ids("dead_message_end", DeadMessageEnd),
+    TimerCancel: _rows("timer_cancel", TimerCancel),
     StateRow: _states,
-    MessageRow: _whole("message_insert", MessageRow, "last_error"),
-    DoneRow: _whole("done_insert", DoneRow),
-    MessageRetry: _whole("message_retry", MessageRetry, "last_error"),
-    DeadMessageRow: _whole("dead_message_insert", DeadMessageRow, "last_error"),
+    MessageRow: _rows("message_insert", MessageRow, "last_error"),
+    DoneRow: _rows("done_insert", DoneRow),
+    MessageRetry: _rows("message_retry", MessageRetry, "last_error"),
+    DeadMessageRow: _rows("dead_message_insert", DeadMessageRow, "last_error"),
     InboxRow: _inbox,
-    JobReplay: _whole("job_replay", JobReplay),
-    JobRow: _whole("job_insert", JobRow, "last_error"),
+    JobReplay: _rows("job_replay", JobReplay),
+    JobRow: _rows("job_insert", JobRow, "last_error"),
     JobEnd: _job_ends,
-    ArchivedJob: _whole("archive_insert", ArchivedJob, "error"),
-    JobRetry: _whole("job_retry", JobRetry, "last_error"),
-    JobDiscard: _whole("job_discard", JobDiscard),
-    StartRecord: _whole("start_insert", StartRecord),
-    EndStart: _whole("start_end", EndStart),
+    ArchivedJob: _rows("archive_insert", ArchivedJob, "error"),
+    JobRetry: _rows("job_retry", JobRetry, "last_error"),
+    JobDiscard: _rows("job_discard", JobDiscard),
+    StartRecord: _rows("start_insert", StartRecord),
+    EndStart: _ids("start_end", EndStart),
 }
 assert _PARTS.keys() == RANK.keys(), "every type of row has its part"
 
@@ -213,4 +213,4 @@ def _crossing(
 ) -> list[Part]:
     if not claims or min(claim[-1] for claim in claims) > max(units):
         return []
-    return [Part(name, ([row.id for row in taken], units, *_columns(claims)))]
+    return [Part(name, ([row.id for row in taken], units, *zip(*claims, strict=True)))]

@@ -14,7 +14,6 @@ from holdfast.storage.statements import load_statements
 from holdfast.storage.urls import masked
 
 from . import schema
-from .arrays import encode_columns
 from .connection import Connection, PostgresOptions, milliseconds, open_at_start, open_connection, session_settings
 from .endings import Endings
 from .faults import DRIVER_ERRORS, translated
@@ -103,7 +102,7 @@ class PostgresRunnerStore(_Opened):
         incarnation = Incarnation()
         self._ending = Pool(self.connecting("read"), size=_ENDINGS_MAX, wait_s=options.wait_s, pinned=options.pooled)
         self.endings = endings = Endings(self._ending, self.pool, self.sql, options)
-        self.sessions = self._sessions_of(self._writing, endings, options.writers_max)
+        self.sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max)
         self._interactive = self._sessions_of(self.connecting("user"), endings, options.transactions_max)
         self.journal = PostgresJournal(self.sessions, self._interactive, incarnation, options)
         self.membership = PostgresMembership(
@@ -117,11 +116,6 @@ class PostgresRunnerStore(_Opened):
         settings = {"application_name": "holdfast lease", "tcp_user_timeout": milliseconds(options.silence_s)}
         connect = partial(open_connection, options, {} if pinned else settings, url=options.direct_url)
         return PostgresLeaseLine(connect, self.sql, options, pinned=pinned)
-
-    async def _writing(self) -> Connection:
-        connection = await self.connecting("write")()
-        encode_columns(connection)
-        return connection
 
     def _sessions_of(self, connect: Connect, endings: Endings, size: int) -> Sessions:
         return Sessions(

@@ -3,7 +3,7 @@
 sqlite:///relative.db       a file below the working directory
 sqlite:////absolute.db      a file by its full path
 memory:                     this process only, gone with it; for tests
-postgresql://user@host/db   a PostgreSQL database, for one runner so far; needs `holdfast[postgres]`
+postgresql://user@host/db   a PostgreSQL database, for any number of runners; needs `holdfast[postgres]`
 """
 
 from __future__ import annotations

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from holdfast.errors import ConfigurationError
 from holdfast.storage.urls import is_postgres, masked
 from holdfast.verify.faults import FAULTS
 from holdfast.verify.nemesis import run
+from holdfast.verify.report import Report
 from holdfast.verify.rig import Plan
 
 from .exits import Exit
@@ -47,9 +51,19 @@ def run_nemesis(
         store=store,
         keep=keep,
     )
-    report = run_on("asyncio", run(plan, timeline=timeline))
+    try:
+        report = run_on("asyncio", _until_terminated(run(plan, timeline=timeline)))
+    except asyncio.CancelledError:
+        return Exit.FAILED  # by SIGTERM; everything is taken down
     print(json.dumps(report.document(), indent=2) if as_json else report.text())
     return Exit.OK if report.ok else Exit.FAILED
+
+
+async def _until_terminated(running: Coroutine[Any, Any, Report]) -> Report:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await running
 
 
 def _check(above_zero: Mapping[str, float], *, lease: float, faults: Sequence[str], store: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What is cleaned up after the rig however it ends, also where it is killed: mounts and network namespaces.
+"""What is cleaned up after the rig however it ends, also where it is killed: its server, mounts, network namespaces.
 
 A shell waits for the end of its standard input, which is ours to close and the kernel's if we can't, and then does it.
 """

@@ -154,7 +154,7 @@ async def slow_store_link(rig: Rig, number: int, rng: random.Random) -> None:
     relay = rig.runners[number].links.store
     relay.latency_s = rng.uniform(0.02, 0.2)
     try:
-        await asyncio.sleep(rng.uniform(1.0, 5.0))
+        await asyncio.sleep(rng.uniform(0.5, 2.5))
     finally:
         relay.latency_s = 0.0
 
@@ -179,7 +179,7 @@ async def slow_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
     relay = rig.runners[number].links.peers
     relay.latency_s = rng.uniform(0.02, 0.2)
     try:
-        await asyncio.sleep(rng.uniform(1.0, 5.0))
+        await asyncio.sleep(rng.uniform(0.5, 2.5))
     finally:
         relay.latency_s = 0.0
 
@@ -261,7 +261,7 @@ async def kill_client(rig: Rig, number: int, rng: random.Random) -> None:
 FAULTS: tuple[Fault, ...] = (
     Fault(name="kill", target="process", run=kill, weight=4),
     Fault(name="freeze", target="process", run=freeze, weight=3),
-    Fault(name="freeze briefly", target="process", run=freeze_briefly),
+    Fault(name="freeze briefly", target="process", run=freeze_briefly, weight=3),
     Fault(name="freeze in transaction", target="process", run=freeze_in_transaction, weight=3),
     Fault(name="block loop", target="process", run=block_loop),
     Fault(name="memory limit", target="process", run=starve, needs=no_memory_to_limit),
@@ -271,15 +271,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="kill store", target="store", run=kill_store, of="store"),
     Fault(name="freeze store", target="store", run=freeze_store, of="store", weight=1),
     Fault(name=FULL_DISK, target="store", run=fill_disk, of="store", weight=1, needs=no_disk_to_fill),
-    Fault(name="cut store link", target="store link", run=cut_store_link),
+    Fault(name="cut store link", target="store link", run=cut_store_link, weight=4),
     Fault(name="slow store link", target="store link", run=slow_store_link),
     Fault(name="lose store link", target="store link", run=lose_store_link),
-    Fault(name="cut peer link", target="peer link", run=cut_peer_link),
+    Fault(name="cut peer link", target="peer link", run=cut_peer_link, weight=4),
     Fault(name="slow peer link", target="peer link", run=slow_peer_link),
     Fault(name="lose peer link", target="peer link", run=lose_peer_link),
     Fault(name=LINK_DOWN, target="cable", run=pull_cable, needs=no_network, weight=3),
     Fault(name=DROP_PACKETS, target="cable", run=drop_packets, needs=no_network),
-    Fault(name=RESET_CONNECTIONS, target="cable", run=reset_connections, needs=no_network),
+    Fault(name=RESET_CONNECTIONS, target="cable", run=reset_connections, needs=no_network, weight=4),
     Fault(name="kill client", target="client", run=kill_client, of="client", weight=1),
 )
 DRAINS = ("drain", "rolling restart")

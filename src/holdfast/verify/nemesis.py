@@ -34,14 +34,14 @@ async def run(plan: Plan, *, timeline: Path | None = None, harm: Callable[[Rig],
         await rig.heal()
         await asyncio.gather(*(client.finish() for client in (*rig.clients, *rig.probers)))
         unfinished = await _rest(rig)
-        seen = list(events(rig.folder / "events"))
+        seen = await asyncio.to_thread(list, events(rig.folder / "events"))
         progress(f"verify: checking {len(seen)} operations")
         finals = await read_finals(rig, seen, unfinished)
         if plan.keep:
             (rig.folder / "finals.json").write_bytes(msgspec.json.encode(finals))
             (rig.folder / "faults.json").write_bytes(msgspec.json.encode(found.injections))
             (rig.folder / "done.json").write_bytes(msgspec.json.encode(await rig.audit.done()))
-        report = _report(rig, found, seen, finals)
+        report = await asyncio.to_thread(_report, rig, found, seen, finals)
         if timeline is not None:
             title = f"nemesis, seed {plan.seed}: {report.verdict}"
             drawn = picture(found.injections, seen, began=rig.started, title=title)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 
 from holdfast.errors import ConfigurationError
 
+from .aftermath import Aftermath
 from .disk import Disk
 from .history import now
 
@@ -56,6 +58,8 @@ class LocalPostgres:
                 self._user = USER_WHERE_ROOT
                 shutil.chown(made, self._user, pwd.getpwnam(self._user).pw_gid)
         self.disk = Disk(folder / "disk") if small_disk else None
+        self._pid_file = self._data / "postmaster.pid"
+        self._aftermath = Aftermath([("sh", "-c", f"kill -KILL $(head -n 1 {shlex.quote(str(self._pid_file))})")])
 
     @property
     def socket(self) -> str:
@@ -79,7 +83,7 @@ class LocalPostgres:
         await self.serves()
 
     def _start(self) -> None:
-        for lock in (self._data / "postmaster.pid", Path(f"{self.socket}.lock")):
+        for lock in (self._pid_file, Path(f"{self.socket}.lock")):
             lock.unlink(missing_ok=True)  # of the one that was killed
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-k", str(self._folder), *options]
@@ -132,6 +136,8 @@ class LocalPostgres:
             self.thaw()
             self.kill()
             await self.ended()
+        self._pid_file.unlink(missing_ok=True)
+        self._aftermath.come()
         if self.disk is not None:
             self.disk.close()
 

@@ -78,6 +78,8 @@ class Finals:
     """Commits that were not their shard's owner's, as the store itself saw them."""
     metrics: Sequence[str] = ()
     """Numbers of runners that disagree with the store's ledger."""
+    counted: int = 0
+    """Runners whose numbers were held against it."""
     unfinished: Sequence[str] = ()
 
 

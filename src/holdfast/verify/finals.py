@@ -14,7 +14,7 @@ from holdfast.runtime.app import App
 from .evidence import Finals, Ticking
 from .history import Event
 from .rig import Rig
-from .scrapes import LastWord, disagreements
+from .scrapes import LastWord, Stored, disagreements
 from .subject import SCHEDULES, Account, Books, Counter, Roll, make_app
 
 READ_AT_ONCE, TRIES = 16, 3
@@ -33,6 +33,7 @@ async def read_finals(rig: Rig, seen: Sequence[Event], unfinished: Sequence[str]
             keys["bank"].add(event.value[0][0])
     app = make_app(lease_ttl_s=rig.plan.lease_ttl_s)
     silent = list(unfinished)
+    stored, words = await _counted(rig, silent)
     async with app.client(store=rig.store):
         return Finals(
             counters=await _read(app, Counter, keys["counter"], lambda one: one.value(), silent),
@@ -42,13 +43,14 @@ async def read_finals(rig: Rig, seen: Sequence[Event], unfinished: Sequence[str]
             schedules=await _schedules(app, rig, silent),
             jobs=await rig.audit.job_ends(),
             stale=await rig.audit.stale(),
-            metrics=await _metrics(rig, silent),
+            metrics=disagreements(words, stored),
+            counted=len(words),
             unfinished=silent,
         )
 
 
-async def _metrics(rig: Rig, silent: list[str]) -> list[str]:
-    """Between two readings of the store that are the same: a schedule may have fired meanwhile."""
+async def _counted(rig: Rig, silent: list[str]) -> tuple[Stored, list[LastWord]]:
+    """What the store has and what runners say; the store twice the same, as a schedule may fire meanwhile."""
     while True:
         before, words = await rig.audit.counted(), list[LastWord]()
         for runner in rig.runners:
@@ -57,7 +59,7 @@ async def _metrics(rig: Rig, silent: list[str]) -> list[str]:
             except TimeoutError:
                 silent.append(f"{runner.name} does not say what it has counted; its log is {runner.log}")
         if before == await rig.audit.counted() or silent:
-            return disagreements(words, before)
+            return before, words
 
 
 def _books(account: Account) -> Awaitable[Books]:

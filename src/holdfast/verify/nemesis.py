@@ -77,8 +77,13 @@ def _report(rig: Rig, found: Storm, seen: Sequence[Event], finals: Finals) -> Re
         overlapping=sum(one.overlapped for one in found.injections),
         not_run=found.not_run,
         violations=violations,
-        registers=checked.registers,
-        undecided=checked.undecided,
+        looked_at={
+            "registers": checked.registers,
+            "registers too long to decide": checked.undecided,
+            "jobs run": sum(event.workload == "run" for event in seen),
+            "occurrences of schedules": sum(one.fired for one in finals.schedules),
+            "runners whose counters were compared": finals.counted,
+        },
         recoveries=recoveries(found.injections, seen, lease_ttl_s=plan.lease_ttl_s),
         folder=str(rig.folder) if plan.keep else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ class Report:
     overlapping: int
     not_run: dict[str, str]
     violations: Sequence[Violation]
-    registers: int
-    undecided: int
+    looked_at: Mapping[str, int]
+    """How much there was of what is not counted by operations, in words."""
     recoveries: Sequence[Recovery]
     folder: str | None = None
 
@@ -59,7 +59,7 @@ class Report:
             "not_run": self.not_run,
             "violations": {kind: kinds[kind] for kind in CHECKED},
             "first_violations": [list(violation) for violation in first_of_each(self.violations)],
-            "registers": {"checked": self.registers, "undecided": self.undecided},
+            "looked_at": dict(self.looked_at),
             "recovery_s": {
                 one.fault: {
                     "entities": one.entities,
@@ -89,7 +89,7 @@ class Report:
             *(f"    {name:<24} not run: {reason}" for name, reason in sorted(self.not_run.items())),
             "  checked",
             *(f"    {kind:<24} {kinds[kind] or 'none'}" for kind in CHECKED),
-            f"    registers: {self.registers} histories, {self.undecided} too long to decide",
+            *(f"    {count} {what}" for what, count in self.looked_at.items()),
             *(f"    ! {violation.kind}: {violation.what}" for violation in first_of_each(self.violations)),
         ]
         if self.recoveries:

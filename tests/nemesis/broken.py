@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.cluster.holdings import Holdings
 from holdfast.cluster.lease import Lease
 from holdfast.entities.admission import Admission, Admitted
 from holdfast.entities.units import EntityUnit
@@ -35,10 +36,12 @@ MARK = "UPDATE holdfast_fence SET flushes = $3 WHERE runner_id = $1 AND slot = $
 
 
 def no_fence() -> None:
-    """Writes prove nothing. Nor does the runner hear of its end, or that its lease has lapsed, which would stop it."""
+    """Writes prove nothing. Nor does the runner learn of its end, in any of the ways that would stop it."""
     _fence_with("SELECT 1 WHERE $1::bigint IS NOT NULL AND $2::bigint IS NOT NULL")
     Lease.lapsed = property(lambda self: False)  # type: ignore[method-assign, assignment]
+    Lease.lost = property(lambda self: False, lambda self, lost: None)  # type: ignore[assignment]
     Lease._tell_lost = lambda self: None  # type: ignore[method-assign]
+    Holdings.strayed = lambda self: []  # type: ignore[method-assign]
 
 
 def fence_that_is_only_read() -> None:

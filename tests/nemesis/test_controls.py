@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ CONTROLS: dict[str, tuple[Scenario, str]] = {
 }
 """What brings each to light, and what it shows as."""
 TRIES = 2
-"""A machine that stands still for longer than a lease replaces a runner before the scenario does."""
+"""On a machine that stands still for longer than a lease a runner is replaced before its scenario begins."""
 
 
 @pytest.mark.parametrize("broken", CONTROLS)
@@ -58,10 +59,11 @@ async def test_a_broken_runner_is_found_out(broken: str, postgres_servers: Calla
     scenario, shows_as = CONTROLS[broken]
     host, store = (sys.executable, PROGRAM, broken), postgres_servers("postgres")
     for _ in range(TRIES):
-        report = await played([scenario], host=host, store=store, patience_s=20.0, rest_s=2.0)
-        if shows_as in {violation.kind for violation in report.violations}:
-            return
-    pytest.fail(f"{broken} was not found out:\n{report.text()}")
+        with suppress(TimeoutError):
+            report = await played([scenario], host=host, store=store, patience_s=20.0, rest_s=2.0)
+            if shows_as in {violation.kind for violation in report.violations}:
+                return
+    pytest.fail(f"{broken} was not found out")
 
 
 async def test_a_runner_that_is_as_it_should_be_comes_through(postgres_servers: Callable[[str], str]) -> None:

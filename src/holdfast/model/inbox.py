@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+from typing import TypeVar
 
 import msgspec
 
-from .job import JobRow
+from .job import PRIORITIES, JobRow
 from .message import MessageRow
+from .storable import NUMBER_MAX, is_word, shortened
 
 
 class InboxKind(enum.IntEnum):
@@ -58,6 +60,12 @@ _commands = msgspec.msgpack.Decoder(Command)
 _attempt_ends = msgspec.msgpack.Decoder(AttemptEnd)
 
 Entry = MessageRow | JobRow | Command | AttemptEnd
+R = TypeVar("R", MessageRow, JobRow)
+
+_COUNT_MAX = 2**31 - 1
+_BOUNDS = dict.fromkeys(("shard", "deliveries", "max_attempts", "attempt", "crashes"), _COUNT_MAX) | {
+    "priority": len(PRIORITIES) - 1
+}
 
 
 def encode_entry(entry: Entry) -> tuple[InboxKind, bytes]:
@@ -73,6 +81,21 @@ def encode_entry(entry: Entry) -> tuple[InboxKind, bytes]:
             return InboxKind.ATTEMPT_END, _encoder.encode(entry)
 
 
+def _storable(row: R) -> R:
+    """The row. Raises ValueError for one that no store can hold: it would be taken, and fail, again and again."""
+    for name, value in zip(row._fields, row, strict=True):
+        match value:
+            case int():
+                right = 0 <= value <= _BOUNDS.get(name, NUMBER_MAX)
+            case str():
+                right = name == "last_error" or is_word(value)
+            case _:
+                continue
+        if not right:
+            raise ValueError(f"no {name} is {shortened(value)}")
+    return row
+
+
 def decode_entry(kind: int, body: bytes) -> Entry:
     """What `encode_entry` made.
 
@@ -80,9 +103,9 @@ def decode_entry(kind: int, body: bytes) -> Entry:
     """
     match InboxKind(kind):
         case InboxKind.MESSAGE:
-            return _messages.decode(body)
+            return _storable(_messages.decode(body))
         case InboxKind.JOB:
-            return _jobs.decode(body)
+            return _storable(_jobs.decode(body))
         case InboxKind.COMMAND:
             return _commands.decode(body)
         case InboxKind.ATTEMPT_END:

@@ -119,7 +119,8 @@ class Audit:
     async def _asked(self, verb: str, statement: str) -> Any:
         async with self._turn:
             try:
-                self._kept = self._kept or await connect(with_schema(self._url, self._schema))
+                if self._kept is None or self._kept.is_closed():
+                    self._kept = await connect(with_schema(self._url, self._schema))
                 return await getattr(self._kept, verb)(statement)
             except BaseException:
                 await self.close()

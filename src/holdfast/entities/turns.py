@@ -135,8 +135,10 @@ class Activation:
                 turn.store_now()
 
     def put_back(self, turns: Sequence[HandlerTurn]) -> None:
-        """Turns that ran on a state which was never written wait in front of all others, in the order they ended."""
+        """Turns that ran on a state which was never written wait in front of all that have not run, in their order."""
         waiting = list(self.waiting or ())
+        while self.again < len(waiting) and waiting[self.again].started_at:
+            self.again += 1
         waiting[self.again : self.again] = turns
         self.again += len(turns)
         self.waiting = deque(waiting)
@@ -145,7 +147,7 @@ class Activation:
         """Holds a message that has run before all others, but for those that ran before it."""
         held = self.held = self.held or deque()
         place = 0
-        while place < len(held) and held[place].in_doubt:
+        while place < len(held) and held[place].started_at:
             place += 1
         held.insert(place, turn)
 

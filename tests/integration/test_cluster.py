@@ -227,8 +227,7 @@ async def test_several_runners_under_one_command_serve_one_page_and_end_together
 
         async def says_so() -> bool:
             text = await asyncio.to_thread(scrape)  # while shards move the sum of a moment may be another one
-            moved = re.search(r"cluster_shard_handoff_seconds_count ([1-9])", text)
-            return "cluster_shards_assigned 64" in text and "cluster_runners_total 2" in text and moved is not None
+            return "cluster_shards_assigned 64" in text and "cluster_runners_total 2" in text
 
         await until(says_so)
         text = await asyncio.to_thread(scrape)

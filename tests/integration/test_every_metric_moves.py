@@ -31,7 +31,7 @@ from holdfast.storage.sqlite.connection import open_connection
 PATIENCE_S = 20.0
 
 NOT_HERE = {
-    "cluster_shard_handoff_seconds": "tests/integration/test_cluster.py has two runners",
+    "cluster_shard_handoff_seconds": "tests/unit/cluster/test_ownership.py hands shards over",
     "storage_connections": "tests/integration/test_cluster.py has PostgreSQL",
     "workers_crashes_total": "tests/unit/jobs has processes that are killed",
     "jobs_schedule_missed_total": "tests/behaviour has schedules, in virtual time: a minute is their shortest step",

@@ -107,12 +107,10 @@ class DurableRules:
 class DurableTurn(HandlerTurn):
     """A durable message in the hands of its owner; `listeners` hear of it as long as somebody waits.
 
-    `due_at` above 0 after a run means that it will be tried again then; `next_row` is what a repeating timer left.
-    `reply` is the outcome as it was stored.
+    `next_row` is what a repeating timer left, `reply` the outcome as it was stored.
     """
 
     plain = False
-    due_at = 0
     next_row: MessageRow | None = None
     put_off = False
     reply: bytes | None = None

@@ -135,10 +135,8 @@ class Activation:
                 turn.store_now()
 
     def put_back(self, turns: Sequence[HandlerTurn]) -> None:
-        """Turns that ran on a state which was never written wait in front of all that have not run, in their order."""
+        """Turns that ran on a state which was never written wait in front of all others, in the order they ended."""
         waiting = list(self.waiting or ())
-        while self.again < len(waiting) and waiting[self.again].started_at:
-            self.again += 1
         waiting[self.again : self.again] = turns
         self.again += len(turns)
         self.waiting = deque(waiting)
@@ -147,7 +145,7 @@ class Activation:
         """Holds a message that has run before all others, but for those that ran before it."""
         held = self.held = self.held or deque()
         place = 0
-        while place < len(held) and held[place].started_at:
+        while place < len(held) and (held[place].in_doubt or held[place].due_at):
             place += 1
         held.insert(place, turn)
 
@@ -207,6 +205,8 @@ class HandlerTurn:
     """Whether those behind it wait where it has to be tried again."""
     in_doubt = False
     """Whether its effects were written has yet to be found out."""
+    due_at = 0
+    """When it will be tried again, above 0 after a run that failed."""
     abandoned = False
     alone = False
     queued_at = 0.0

@@ -13,29 +13,18 @@ def activation() -> Activation:
     return Activation(cast(Any, SimpleNamespace(stateless=False)), Address("Account", "dora"), 0)
 
 
-def turn(at: Activation, *, has_run: bool) -> HandlerTurn:
+def turn(at: Activation, *, due_at: int = 0) -> HandlerTurn:
     made = HandlerTurn(at, cast(Any, None), (), None, 1.0)
-    made.started_at = 1.0 if has_run else 0.0
+    made.due_at = due_at
     return made
 
 
-def test_one_that_ran_in_vain_waits_behind_those_that_ran_before_it_and_before_all_others() -> None:
+def test_one_that_ran_in_vain_waits_behind_those_that_wait_for_their_next_try_and_before_all_others() -> None:
     """Simulated seed 120: an earlier message waited for its next try when the one behind it came back."""
     entity = activation()
-    earlier, later, new = turn(entity, has_run=True), turn(entity, has_run=True), turn(entity, has_run=False)
+    earlier, later, new = turn(entity, due_at=1), turn(entity), turn(entity)
     entity.hold_first(earlier)
     assert entity.held is not None
     entity.held.append(new)
     entity.hold_first(later)
     assert list(entity.held) == [earlier, later, new]
-
-
-def test_so_does_one_in_the_mailbox_whose_earlier_one_is_being_tried_again() -> None:
-    entity = activation()
-    earlier, later, new = turn(entity, has_run=True), turn(entity, has_run=True), turn(entity, has_run=False)
-    entity.put_back([earlier])
-    assert entity.waiting is not None
-    entity.waiting.append(new)
-    entity.again = 0  # another instance by now
-    entity.put_back([later])
-    assert list(entity.waiting) == [earlier, later, new]

@@ -61,8 +61,9 @@ def test_statements_of_one_name_stand_in_files_of_one_name() -> None:
         (JobEnd(1, 0, "completed", None, None, None, 1, 5, 1),),
     ],
 )
+@pytest.mark.parametrize("analyzed", [False, True])
 async def test_a_batch_is_planned_by_index_even_where_the_tables_are_empty(
-    database: Database, rows: tuple[Row, ...]
+    database: Database, rows: tuple[Row, ...], analyzed: bool
 ) -> None:
     """A prepared plan outlives the moment: the one for an empty table must do for a full one."""
     owner = await database.runner()
@@ -70,15 +71,16 @@ async def test_a_batch_is_planned_by_index_even_where_the_tables_are_empty(
     (layer,) = layers([unit(*rows)])
     text = Statements(owner.sql).of(parts_of(layer))
     count = max(int(number) for number in re.findall(r"\$(\d+)", text))
+    if analyzed:  # as autovacuum may do at any moment
+        await session.connection.execute("ANALYZE holdfast_message, holdfast_state, holdfast_job")
     await session.connection.execute("SET plan_cache_mode = force_generic_plan")
     await session.connection.execute(f"PREPARE batch AS {text}")
     plan = await session.connection.fetch(f"EXPLAIN EXECUTE batch ({', '.join(['NULL'] * count)})")
     await session.connection.execute("DEALLOCATE batch; RESET plan_cache_mode")
     owner.sessions.give_back(session)
     found = "\n".join(line[0] for line in plan)
-    # A join filter would mean that each new row is held against every other.
-    assert not re.search(r"Seq Scan on|Join Filter", found), found
-    assert re.search(r"Index Scan (using|on) holdfast_(message|state|job)", found), found
+    assert not re.search(r"Seq Scan on|Nested Loop", found), found
+    assert re.search(r"Index Cond: .*= ANY", found), found
 
 
 def test_every_type_of_row_writes_through_named_statements() -> None:

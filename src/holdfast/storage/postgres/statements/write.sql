@@ -17,7 +17,8 @@ DELETE FROM holdfast_dead_message WHERE id = ANY ($1::bigint[]) AND EXISTS (SELE
 -- timer_cancel: takes the pending timers of these names away.
 DELETE FROM holdfast_message AS message
 USING unnest($1::holdfast_timer_name[]) AS cancelled
-WHERE message.entity_type = cancelled.entity_type AND message.entity_id = cancelled.entity_id
+WHERE message.entity_id = ANY (ARRAY(SELECT entity_id FROM unnest($1::holdfast_timer_name[])))
+    AND message.entity_type = cancelled.entity_type AND message.entity_id = cancelled.entity_id
     AND message.name = cancelled.name AND message.name IS NOT NULL
     AND EXISTS (SELECT FROM fence)
 RETURNING 1;
@@ -40,7 +41,8 @@ WHERE EXISTS (SELECT FROM gate);
 UPDATE holdfast_state AS old
 SET shard = new.shard, version = new.version, schema = new.schema, state = new.state
 FROM unnest($1::holdfast_state_row[]) AS new
-WHERE old.entity_id = new.entity_id AND old.entity_type = new.entity_type AND old.version = new.version - 1
+WHERE old.entity_id = ANY (ARRAY(SELECT entity_id FROM unnest($1::holdfast_state_row[])))
+    AND old.entity_id = new.entity_id AND old.entity_type = new.entity_type AND old.version = new.version - 1
     AND EXISTS (SELECT FROM gate)
 RETURNING 1;
 
@@ -64,7 +66,8 @@ WHERE EXISTS (SELECT FROM gate);
 UPDATE holdfast_message AS message
 SET deliveries = tried.deliveries, crashes = tried.crashes, due_at = tried.due_at, last_error = tried.last_error
 FROM unnest($1::holdfast_message_retry[]) AS tried
-WHERE message.id = tried.id AND EXISTS (SELECT FROM gate)
+WHERE message.id = ANY (ARRAY(SELECT id FROM unnest($1::holdfast_message_retry[])))
+    AND message.id = tried.id AND EXISTS (SELECT FROM gate)
 RETURNING 1;
 
 -- dead_message_insert: keeps messages that used up their deliveries.
@@ -86,7 +89,7 @@ SELECT pg_notify('holdfast_inbox', current_schema()) FROM gate;
 -- job_replay: marks dead jobs replayed.
 UPDATE holdfast_job_archive AS job SET replayed_at = replay.moment
 FROM unnest($1::holdfast_job_mark[]) AS replay
-WHERE job.id = replay.id
+WHERE job.id = ANY (ARRAY(SELECT id FROM unnest($1::holdfast_job_mark[]))) AND job.id = replay.id
     AND job.state = 'dead' AND job.replayed_at IS NULL AND job.discarded_at IS NULL AND EXISTS (SELECT FROM gate)
 RETURNING 1;
 
@@ -101,7 +104,8 @@ WHERE EXISTS (SELECT FROM gate);
 -- job_delete: takes live jobs away that have ended, each at the attempt that ended it.
 DELETE FROM holdfast_job AS job
 USING unnest($1::holdfast_job_end[]) AS ended
-WHERE job.id = ended.id AND job.attempt = ended.expected AND EXISTS (SELECT FROM fence)
+WHERE job.id = ANY (ARRAY(SELECT id FROM unnest($1::holdfast_job_end[])))
+    AND job.id = ended.id AND job.attempt = ended.expected AND EXISTS (SELECT FROM fence)
 RETURNING
     job.id, job.shard, job.job_type, job.priority, CASE ended.state WHEN 'dead' THEN job.payload ELSE '' END AS payload,
     job.payload_hash, job.key, job."group", job.max_attempts, job.timeout_us, ended.state, ended.result, ended.error,
@@ -134,13 +138,14 @@ UPDATE holdfast_job AS job
 SET attempt = tried.attempt, crashes = tried.crashes, due_at = tried.due_at, eligible_at = tried.eligible_at,
     last_error = tried.last_error
 FROM unnest($1::holdfast_job_retry[]) AS tried
-WHERE job.id = tried.id AND job.attempt = tried.expected AND EXISTS (SELECT FROM gate)
+WHERE job.id = ANY (ARRAY(SELECT id FROM unnest($1::holdfast_job_retry[])))
+    AND job.id = tried.id AND job.attempt = tried.expected AND EXISTS (SELECT FROM gate)
 RETURNING 1;
 
 -- job_discard: marks dead jobs discarded.
 UPDATE holdfast_job_archive AS job SET discarded_at = discard.moment
 FROM unnest($1::holdfast_job_mark[]) AS discard
-WHERE job.id = discard.id
+WHERE job.id = ANY (ARRAY(SELECT id FROM unnest($1::holdfast_job_mark[]))) AND job.id = discard.id
     AND job.state = 'dead' AND job.replayed_at IS NULL AND job.discarded_at IS NULL AND EXISTS (SELECT FROM gate)
 RETURNING 1;
 

@@ -27,7 +27,8 @@ SENDERS_OF_EACH_KIND = 3
 ACKNOWLEDGED_BETWEEN_KILLS = 10
 MOMENT_S_MAX = 0.03
 CONTROL_KILLS = 8
-CONTROL_ATTEMPTS = 3
+CONTROL_ATTEMPTS = 6
+"""A mistake shows only where a kill hits its moment; the first attempt that shows it is the last."""
 CONTROL_PATIENCE_S = 10.0
 """A broken runner may leave what never ends: how long that is waited for. What ends, ends within a second."""
 PATIENCE_S = 30.0

@@ -1,13 +1,14 @@
 """Jobs that start with the very commit that stores them.
 
 A job that finds a free slot, and nothing waiting before it, takes its start record along: one commit instead of two
-lies between its submit and its start. Only while no other commit is under way: what comes in together is cheaper stored
-first and started together, with one record for all.
+lies between its submit and its start. Only where jobs come one by one: what comes in together is cheaper stored first
+and started together, with one record for all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from holdfast.model.job import JobRow, StartRecord
 
@@ -18,6 +19,10 @@ from .roster import Roster
 from .surroundings import Surroundings
 from .tally import Tallies
 from .windows import Windows
+
+APART_S: Final = 0.002
+"""Seconds since the last submit with which one counts as coming by itself: about a commit. [M] without it 64 submitters
+got through a fifth fewer jobs on SQLite."""
 
 
 class Start:
@@ -59,6 +64,8 @@ class StraightStarts:
     ) -> None:
         """`dropped` hears of an attempt whose job was not stored."""
         self._commits = around.commits
+        self._clock = around.clock
+        self._last_at = -APART_S
         self._types = types
         self._roster = roster
         self._windows = windows
@@ -68,6 +75,9 @@ class StraightStarts:
 
     def begin(self, row: JobRow) -> Start | None:
         """Takes a slot for a job that is about to be stored, where it may start at once."""
+        last_at, self._last_at = self._last_at, self._clock.monotonic()
+        if self._last_at - last_at < APART_S:
+            return None
         declared = self._types.get(row.job_type)
         if declared is None or row.due_at or row.group is not None or row.id in self._roster:
             return None

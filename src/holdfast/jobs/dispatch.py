@@ -105,7 +105,7 @@ class Dispatcher:
                 self._wake()
                 return
 
-    def take_slot(self, held: Held) -> StartRecord | None:
+    def take_slot(self, held: Held) -> Attempt | None:
         """Begins an attempt of a job that is not stored yet, where a slot is free and nothing waits for it.
 
         Its start record is to be stored with the job; then comes `started`, or `take_back`.
@@ -118,9 +118,9 @@ class Dispatcher:
             return None
         lane.free -= 1
         record = Record(number, 1)
-        record.attempts = [attempt] = [Attempt(held, record, self.begin_transaction)]
-        held.attempt = attempt
-        return self._record_row(record)
+        attempt = held.attempt = Attempt(held, record, self.begin_transaction)
+        record.attempts = (attempt,)
+        return attempt
 
     def take_back(self, attempt: Attempt) -> None:
         """Neither the job nor its start record was stored, as far as is known."""
@@ -204,7 +204,7 @@ class Dispatcher:
 
     def _start(self, attempts: list[Attempt], record: Record) -> None:
         record.attempts = attempts
-        row = self._record_row(record)
+        row = self.record_row(record)
         unit = Unit()
         unit.add(row, len(row.attempts))
         unit.rows += self.doubts()
@@ -216,7 +216,8 @@ class Dispatcher:
             )
         )
 
-    def _record_row(self, record: Record) -> StartRecord:
+    def record_row(self, record: Record) -> StartRecord:
+        """The record as it is stored."""
         pairs = [(attempt.held.row.id, attempt.number) for attempt in record.attempts]
         return StartRecord(record.id, self._runner_id, self._runner_id, pack_attempts(pairs), self._clock.now_us())
 

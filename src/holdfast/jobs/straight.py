@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from holdfast.model.job import JobRow, StartRecord
+from holdfast.model.job import JobRow
 
 from .attempt import Attempt, Held, Phase
 from .dispatch import Dispatcher
@@ -30,10 +30,8 @@ class Start:
 
     __slots__ = ("_attempt", "_dispatcher", "_dropped", "row")
 
-    def __init__(
-        self, attempt: Attempt, row: StartRecord, dispatcher: Dispatcher, dropped: Callable[[Attempt], None]
-    ) -> None:
-        self.row = row
+    def __init__(self, attempt: Attempt, dispatcher: Dispatcher, dropped: Callable[[Attempt], None]) -> None:
+        self.row = dispatcher.record_row(attempt.record)
         self._attempt = attempt
         self._dispatcher = dispatcher
         self._dropped = dropped
@@ -84,11 +82,11 @@ class StraightStarts:
         if self._commits.busy or not self._windows.complete(row):
             return None
         held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.STARTING)
-        record = self._dispatcher.take_slot(held)
-        if record is None or held.attempt is None:
+        attempt = self._dispatcher.take_slot(held)
+        if attempt is None:
             return None
         self._roster.hold(held)
-        return Start(held.attempt, record, self._dispatcher, self._drop)
+        return Start(attempt, self._dispatcher, self._drop)
 
     def _drop(self, attempt: Attempt) -> None:
         self._roster.let_go(attempt.held.row.id)

@@ -56,8 +56,8 @@ async def _counted(rig: Rig, silent: list[str]) -> tuple[Stored, list[LastWord]]
         for runner in rig.runners:
             try:
                 words += await runner.words()
-            except TimeoutError:
-                silent.append(f"{runner.name} does not say what it has counted; its log is {runner.log}")
+            except TimeoutError as error:
+                silent.append(str(error))
         if before == await rig.audit.counted() or silent:
             return before, words
 

@@ -27,6 +27,7 @@ from .wallclock import WallClock
 logger = logging.getLogger("holdfast.verify")
 
 PATIENCE_S = 60.0
+STACKS_WITHIN_S, LINES_OF_LOG = 1.0, 100
 LOOPBACK = "127.0.0.1"
 STARVED_BYTES = 32 * 1024 * 1024
 """What a starved process may still take, all in all."""
@@ -86,7 +87,11 @@ class Member:
 
     def note_end(self, code: int) -> None:
         if not self._expected:
-            self.ended_by_itself.append(f"{self.name} ended with {code}; its log is {self.log}")
+            self.ended_by_itself.append(f"{self.name} ended with {code}; {self.log_end()}")
+
+    def log_end(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join([f"the end of {self.log}:", *lines[-LINES_OF_LOG:]])
 
 
 class Links:
@@ -200,7 +205,17 @@ class RunnerProcess(Member):
             return list(self._words)
         said = self._expect("counters")
         self._tell(Command("counters"))
-        return [*self._words, *self._word(await asyncio.wait_for(said, PATIENCE_S))]
+        try:
+            return [*self._words, *self._word(await asyncio.wait_for(said, PATIENCE_S))]
+        except TimeoutError:
+            where = await self._where_it_hangs()
+            raise TimeoutError(f"{self.name} does not say what it has counted; {where}") from None
+
+    async def _where_it_hangs(self) -> str:
+        """The end of its log, with the stacks of its threads."""
+        self.signal(signal.SIGUSR1)
+        await asyncio.sleep(STACKS_WITHIN_S)
+        return self.log_end()
 
     def _word(self, said: Said) -> list[LastWord]:
         return [LastWord(said.runner_id, said.counters)] if said.runner_id == self._incarnation else []

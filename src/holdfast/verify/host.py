@@ -1,17 +1,19 @@
 """A runner process of the rig: `python -m holdfast.verify.host CONFIG`.
 
 It does what `holdfast run` does, and what the rig tells it over standard input, a line each: say its counters, block
-its event loop, wait in a transaction. It drains on SIGTERM.
+its event loop, wait in a transaction. It drains on SIGTERM, and writes where its threads are to its log on SIGUSR1.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
-import time
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,30 +83,36 @@ async def serve(config: HostConfig) -> None:
     async with app.runner(store=config.store, listen=config.listen, advertise=config.advertise) as node:
         say(counted("serving", app, node))
         listening = asyncio.create_task(_obey(lambda: counted("counters", app, node), over))
-        listening.add_done_callback(lambda done: done.cancelled() or done.result())  # what it raised is in the log
         await over.wait()
         listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
     say(counted("drained", app, node))
 
 
 async def _obey(count: Callable[[], Said], over: asyncio.Event) -> None:
-    """Until the rig is gone."""
+    """Until the rig is gone; one that can't obey does not serve on."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    while line := await lines.readline():
-        command = msgspec.json.decode(line, type=Command)
-        match command.what:
-            case "counters":
-                say(count())
-            case "block":
-                time.sleep(command.seconds)  # noqa: ASYNC251 - the fault itself
-            case "starve":
-                asyncio.get_running_loop().call_later(command.seconds, _all_there_is().clear)
-            case "hold":
-                in_transaction[:] = [_hold]
-            case _:
-                raise ValueError(f"no command: {command}")
-    over.set()
+    try:
+        while line := await lines.readline():
+            _do(msgspec.json.decode(line, type=Command), count)
+    finally:
+        over.set()
+
+
+def _do(command: Command, count: Callable[[], Said]) -> None:
+    match command.what:
+        case "counters":
+            say(count())
+        case "block":
+            threading.Event().wait(command.seconds)  # libfaketime 0.9.10 makes every `time.sleep` fail with EINVAL
+        case "starve":
+            asyncio.get_running_loop().call_later(command.seconds, _all_there_is().clear)
+        case "hold":
+            in_transaction[:] = [_hold]
+        case _:
+            raise ValueError(f"no command: {command}")
 
 
 def _all_there_is() -> list[bytes]:
@@ -139,6 +147,7 @@ def _loop_factory() -> Any:
 
 def main() -> None:
     end_with_parent()
+    faulthandler.register(signal.SIGUSR1)
     run(msgspec.json.decode(sys.argv[-1], type=HostConfig))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -28,7 +29,7 @@ from .declarations import Declarations, Module
 from .groups import group_of_type
 from .node import Node
 from .opening import open_client, open_runner
-from .ops import ServeGateway, ServePages, gateway_pages, ops_pages
+from .ops import GatewayServer, HoldGateway, ServePages, held_gateway, ops_pages
 from .outside import SideDoor
 from .schedules import ScheduleService
 from .services import ClusterService, JobService
@@ -44,7 +45,7 @@ class App(Declarations):
     """
 
     serve_pages: ClassVar[ServePages | None] = None
-    serve_gateway: ClassVar[ServeGateway | None] = None
+    hold_gateway: ClassVar[HoldGateway | None] = None
 
     def __init__(
         self,
@@ -122,7 +123,10 @@ class App(Declarations):
 
     @asynccontextmanager
     async def _host(self, config: NodeConfig) -> AsyncGenerator[Node, None]:
-        async with ops_pages(config, self.serve_pages, metrics=self.metrics, health=self._health) as url:
+        async with (
+            ops_pages(config, self.serve_pages, metrics=self.metrics, health=self._health) as url,
+            held_gateway(config, self.hold_gateway, self) as gateway,
+        ):
             opening = partial(
                 open_runner,
                 config,
@@ -133,7 +137,7 @@ class App(Declarations):
                 metrics=self.metrics,
                 http=url,
             )
-            async with self.opened(lambda link: opening(link=link)) as node, self._served(config):
+            async with self.opened(lambda link: opening(link=link)) as node, self._served(gateway):
                 yield node
 
     def client(self, *, store: str | None = None, gateway: str | None = None) -> AbstractAsyncContextManager[Node]:
@@ -154,17 +158,25 @@ class App(Declarations):
             settings=self.settings,
             metrics=self.metrics,
         )
-        async with self.opened(lambda _: opening()) as node, self._served(config):
+        async with (
+            held_gateway(config, self.hold_gateway, self) as gateway,
+            self.opened(lambda _: opening()) as node,
+            self._served(gateway),
+        ):
             yield node
 
     @asynccontextmanager
-    async def _served(self, config: NodeConfig) -> AsyncGenerator[None, None]:
-        """The gateway, where one is asked for: it is closed before the node drains."""
-        async with gateway_pages(config, self.serve_gateway, self) as self.gateway_url:
-            try:
-                yield
-            finally:
-                self.gateway_url = None
+    async def _served(self, gateway: GatewayServer | None) -> AsyncGenerator[None, None]:
+        """The gateway, where there is one, answers while the block runs: it is closed before the node drains."""
+        if gateway is None:
+            yield
+            return
+        self.gateway_url = gateway.start()
+        try:
+            yield
+        finally:
+            self.gateway_url = None
+            await asyncio.to_thread(gateway.stop)
 
     def _health(self) -> Health:
         node = self._node

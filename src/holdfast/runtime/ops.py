@@ -39,9 +39,21 @@ class ServePages(Protocol):
         ...
 
 
-class ServeGateway(Protocol):
-    def __call__(self, app: Any, config: NodeConfig) -> OpsPages:
-        """Serves the App's entities and jobs at once. Raises ConfigurationError for an address it may not use."""
+class GatewayServer(Protocol):
+    """A gateway that has its address; who connects waits until it is started."""
+
+    def start(self) -> str:
+        """Answers from now on, for an App with an open node. Returns its URL."""
+        ...
+
+    def stop(self) -> None:
+        """Returns when the port is closed; may block for a moment. Works twice, and before `start`."""
+        ...
+
+
+class HoldGateway(Protocol):
+    def __call__(self, app: Any, config: NodeConfig) -> GatewayServer:
+        """Raises ConfigurationError for an address it may not use, and for a token that is missing or too short."""
         ...
 
 
@@ -66,17 +78,20 @@ async def ops_pages(
 
 
 @asynccontextmanager
-async def gateway_pages(
-    config: NodeConfig, serve: ServeGateway | None, app: object
-) -> AsyncGenerator[str | None, None]:
-    """The URL of the App's gateway while the block runs; None where the configuration asks for none."""
+async def held_gateway(
+    config: NodeConfig, hold: HoldGateway | None, app: object
+) -> AsyncGenerator[GatewayServer | None, None]:
+    """The App's gateway at its address while the block runs; None where the configuration asks for none.
+
+    It is made before the node opens, so that a gateway that can't be is no reason to take shards and give them back.
+    """
     if config.gateway is None:
         yield None
         return
-    if serve is None:
+    if hold is None:
         raise ConfigurationError("this App has nobody to serve HTTP: make it with `from holdfast import App`")
-    pages = serve(app, config)
+    gateway = hold(app, config)
     try:
-        yield pages.url
+        yield gateway
     finally:
-        await asyncio.to_thread(pages.stop)
+        await asyncio.to_thread(gateway.stop)

@@ -12,7 +12,7 @@ from holdfast.metrics import MetricsService
 from holdfast.model.health import Health
 from holdfast.runtime.app import App as RuntimeApp
 from holdfast.runtime.config import NodeConfig
-from holdfast.runtime.ops import OpsPages
+from holdfast.runtime.ops import GatewayServer, OpsPages
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ def serve_pages(
     return _Pages(server.start().url, server.stop)
 
 
-def serve_gateway(app: RuntimeApp, config: NodeConfig) -> OpsPages:
-    """As `runtime.ops.ServeGateway`."""
-    from .gateway_serving import start_gateway
+def hold_gateway(app: RuntimeApp, config: NodeConfig) -> GatewayServer:
+    """As `runtime.ops.HoldGateway`."""
+    from .gateway_serving import GatewayServer
 
-    return start_gateway(app, config)
+    return GatewayServer(app, config)
 
 
 class App(RuntimeApp):
@@ -46,4 +46,4 @@ class App(RuntimeApp):
     """
 
     serve_pages = staticmethod(serve_pages)
-    serve_gateway = staticmethod(serve_gateway)
+    hold_gateway = staticmethod(hold_gateway)

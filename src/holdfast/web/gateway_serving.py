@@ -12,8 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from holdfast.errors import ConfigurationError
 from holdfast.runtime.app import App
@@ -28,41 +26,33 @@ REMEDY = "set HOLDFAST_TLS_CERT and HOLDFAST_TLS_KEY"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """Implements `runtime.ops.OpsPages`."""
-
-    url: str
-    stop: Callable[[], None]
-
-
 def listen_for_all(config: NodeConfig) -> socket.socket:
-    """For runners that find its descriptor in `LISTENER_VARIABLE`. Raises ConfigurationError as `start_gateway`."""
+    """For runners that find its descriptor in `LISTENER_VARIABLE`. Raises ConfigurationError as `GatewayServer`."""
     assert config.gateway is not None, "nobody has asked for a gateway"
     host, port = config.gateway
     return listen(host, port, loopback_only=config.tls.web_server() is None, remedy=REMEDY)
 
 
-def start_gateway(app: App, config: NodeConfig) -> Serving:
-    """Serves at once. Raises ConfigurationError for an address it can't or may not use, and without a token."""
-    assert config.gateway is not None, "nobody has asked for a gateway"
-    if not config.gateway_token:
-        raise ConfigurationError(f"the gateway needs a token: set {GATEWAY_TOKEN_VARIABLE}")
-    host, port = config.gateway
-    tls = config.tls.web_server()
-    shared = os.environ.pop(LISTENER_VARIABLE, None)
-    thread = HttpThread(
-        make_gateway(app, token=config.gateway_token, hosts=(host, *config.gateway_hosts)),
-        host,
-        port,
-        name="holdfast-gateway",
-        loopback_only=tls is None,
-        tls=tls,
-        remedy=REMEDY,
-        listener=None if shared is None else socket.socket(fileno=int(shared)),
-    )
-    url = thread.start().url
-    if tls is not None:
-        url = url.replace("http:", "https:", 1)
-    log.info("gateway on %s", url)
-    return Serving(url, thread.stop)
+class GatewayServer:
+    """Implements `runtime.ops.GatewayServer`."""
+
+    def __init__(self, app: App, config: NodeConfig) -> None:
+        """Raises ConfigurationError for an address it can't or may not use, and without a token."""
+        assert config.gateway is not None, "nobody has asked for a gateway"
+        if not config.gateway_token:
+            raise ConfigurationError(f"the gateway needs a token: set {GATEWAY_TOKEN_VARIABLE}")
+        host, port = config.gateway
+        inside = make_gateway(app, token=config.gateway_token, hosts=(host, *config.gateway_hosts))
+        tls = config.tls.web_server()
+        shared = os.environ.pop(LISTENER_VARIABLE, None)
+        listener = listen_for_all(config) if shared is None else socket.socket(fileno=int(shared))
+        self._scheme = "http" if tls is None else "https"
+        self._thread = HttpThread(inside, host, port, name="holdfast-gateway", tls=tls, listener=listener)
+
+    def start(self) -> str:
+        url = self._thread.start().url.replace("http", self._scheme, 1)
+        log.info("gateway on %s", url)
+        return url
+
+    def stop(self) -> None:
+        self._thread.stop()

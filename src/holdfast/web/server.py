@@ -99,6 +99,8 @@ class HttpThread:
 
     def stop(self) -> None:
         """Returns when the thread has ended. Works twice and before `start`."""
+        if self._listener is not None:
+            self._listener.close()
         if self._thread is None or self._server is None:
             return
         self._server.ask_to_end()

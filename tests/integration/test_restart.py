@@ -23,6 +23,7 @@ from holdfast.errors import (
 from holdfast.jobs.door import CancelOutcome
 from holdfast.model.ids import JobId
 from holdfast.model.inbox import InboxKind
+from holdfast.storage import migrations
 from holdfast.storage.open import open_client_store
 from tests.integration.processes import RunnerProcess, runner_process
 from tests.integration.shop import Cart, Till, app, double, fail_job
@@ -32,8 +33,11 @@ LAST = 10**9
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/shop.db"
+async def url(tmp_path: Path) -> str:
+    """A store that nobody has run yet: clients may come before the first runner."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+    await migrations.apply(url)
+    return url
 
 
 @pytest.fixture

@@ -334,9 +334,8 @@ def _expire(turn: HandlerTurn, task: asyncio.Task[Any]) -> None:
 def _deadline_passed(turn: HandlerTurn) -> MessageError:
     if turn.interrupted is not None:
         return turn.interrupted
-    return SendTimeout(
-        f"{turn.handler.signature.name} took longer than {turn.timeout:g} s and was cancelled", executed="no"
-    )
+    # Its state is taken back, but not what it did elsewhere, nor what its thread goes on doing.
+    return SendTimeout(f"{turn.handler.signature.name} took longer than {turn.timeout:g} s and was cancelled")
 
 
 def _undeclared(turn: HandlerTurn, raised: Exception) -> HandlerFailed:

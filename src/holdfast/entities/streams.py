@@ -137,7 +137,7 @@ class Streams:
                 ran.exception()  # raised above, or of no interest to a consumer that has stopped
 
     async def _take(self, channel: _Channel, handler: Handler, timeout: float) -> Any:
-        late = SendTimeout(f"{handler.signature.name} gave no element within {timeout:g} s", executed="no")
+        late = SendTimeout(f"{handler.signature.name} gave no element within {timeout:g} s")
         deadline = self._wheel.after(timeout, lambda: channel.fail(late))
         try:
             return await channel.take()

@@ -144,7 +144,8 @@ class App(Declarations):
         """Talks to the runner of the store while the block runs, and hosts nothing.
 
         `store` and `gateway` as for `runner`. It opens also where no runner answers: then durable sends and submits
-        wait in the store's inbox. Raises StoreUnavailable, SchemaMismatch, ConfigurationError.
+        wait in the store's inbox. Raises StoreUnavailable, also for a store that no runner has made yet,
+        SchemaMismatch, ConfigurationError.
         """
         return self._talk(self.config(store=store, gateway=gateway))
 

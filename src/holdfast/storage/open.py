@@ -52,7 +52,10 @@ async def open_runner_store(
 async def open_client_store(
     url: str, *, clock: Clock | None = None, direct_url: str | None = None, pooled: bool = False
 ) -> ClientStore:
-    """The store for a process that hosts nothing. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
+    """The store for a process that hosts nothing.
+
+    Raises ConfigurationError, SchemaMismatch, and StoreUnavailable also where there is no store yet.
+    """
     if scheme(url) == "memory":
         raise ConfigurationError("a memory store lives inside its runner's process: it has no clients")
     if is_postgres(url):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
-from holdfast.errors import SchemaMismatch
+from holdfast.errors import SchemaMismatch, StoreUnavailable
 
 _FILE = re.compile(r"^(?P<number>\d{4})_(?P<title>[a-z0-9_]+)\.sql$")
 
@@ -60,3 +60,19 @@ def pending_steps(known: Sequence[Step], applied: Sequence[Applied]) -> list[Ste
         newer = applied[len(known)].name
         raise SchemaMismatch(f"the store was written by a newer version (migration {newer}); upgrade this one")
     return list(known[len(applied) :])
+
+
+def check_steps(known: Sequence[Step], applied: Sequence[Applied], store: str) -> None:
+    """Whether a store is there, and its schema exactly this version's.
+
+    Raises StoreUnavailable, which names the `store`, and SchemaMismatch.
+    """
+    if not applied:
+        raise no_store(store)
+    if missing := pending_steps(known, applied):
+        raise SchemaMismatch(f"the store lacks the migration {missing[0].name}; run `holdfast db migrate`")
+
+
+def no_store(store: str) -> StoreUnavailable:
+    """What whoever only uses stores, and makes none, is told."""
+    return StoreUnavailable(f"{store} holds no store yet; `holdfast run` or `holdfast db migrate` makes one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import apsw
@@ -124,10 +125,21 @@ async def test_a_store_altered_by_hand_does_not_open(tmp_path: Path) -> None:
         await migrations.status(url)
 
 
-async def test_a_client_makes_a_store_but_does_not_migrate_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_makes_no_store(tmp_path: Path) -> None:
+    """Or a mistyped path would be a store of its own, whose inbox nobody reads."""
+    with pytest.raises(StoreUnavailable, match=r"typo\.db holds no store yet; `holdfast run`"):
+        await open_client_store(f"sqlite:///{tmp_path}/typo.db")
+    assert os.listdir(tmp_path) == []
+    connection = apsw.Connection(str(tmp_path / "other.db"))
+    connection.execute("CREATE TABLE holdfast (x)")
+    connection.close()
+    with pytest.raises(StoreUnavailable, match="holds no store yet"):
+        await open_client_store(f"sqlite:///{tmp_path}/other.db")
+
+
+async def test_a_client_does_not_migrate_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
-    client = await open_client_store(url)
-    await client.close()
+    await migrations.apply(url)
     further = [*schema.steps(), step(len(schema.steps()) + 1, "CREATE TABLE more (x);")]
     monkeypatch.setattr(schema, "steps", lambda: further)
     with pytest.raises(SchemaMismatch, match="db migrate"):

@@ -5,8 +5,7 @@ Who migrates holds an advisory lock for the length of a step, so two that start 
 
 from __future__ import annotations
 
-from holdfast.errors import SchemaMismatch
-from holdfast.storage.steps import Applied, Step, load_steps, pending_steps
+from holdfast.storage.steps import Applied, Step, check_steps, load_steps, pending_steps
 
 from .connection import Connection
 from .faults import DRIVER_ERRORS, translated
@@ -40,11 +39,9 @@ async def applied(connection: Connection) -> list[Applied]:
     return [Applied(*row) for row in await connection.fetch(_READ)] if there else []
 
 
-async def check(connection: Connection) -> None:
-    """Raises SchemaMismatch unless the database's schema is exactly this version's."""
-    missing = pending_steps(steps(), await applied(connection))
-    if missing:
-        raise SchemaMismatch(f"the store lacks the migration {missing[0].name}; run `holdfast db migrate`")
+async def check(connection: Connection, store: str) -> None:
+    """Raises StoreUnavailable where the database holds no store, and SchemaMismatch unless it is this version's."""
+    check_steps(steps(), await applied(connection), store)
 
 
 async def migrate(connection: Connection, now_us: int) -> list[Step]:

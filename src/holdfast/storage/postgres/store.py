@@ -162,7 +162,7 @@ async def open_runner(options: PostgresOptions) -> PostgresRunnerStore:
 
 
 async def open_client(options: PostgresOptions) -> PostgresClientStore:
-    """Never migrates. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
+    """Neither makes a store nor migrates one. Raises ConfigurationError, StoreUnavailable and SchemaMismatch."""
     return await _same_store(PostgresClientStore(options, await _prepared(options, migrate=False)))
 
 
@@ -199,9 +199,9 @@ async def _prepared(options: PostgresOptions, *, migrate: bool) -> str:
     try:
         name = await _checked_server(connection, options)
         try:
-            if migrate or not await schema.applied(connection):
+            if migrate:
                 await schema.migrate(connection, (options.clock or SystemClock()).now_us())
-            await schema.check(connection)
+            await schema.check(connection, masked(options.url))
         except PersistenceError as error:
             raise StoreUnavailable(str(error)) from error
         return name

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import apsw
 
-from holdfast.errors import SchemaMismatch
-from holdfast.storage.steps import Applied, Step, load_steps, pending_steps
+from holdfast.storage.steps import Applied, Step, check_steps, load_steps, pending_steps
 
 from .connection import Connection
 from .faults import translated
@@ -36,11 +35,9 @@ def applied(connection: Connection) -> list[Applied]:
     return [Applied(*row) for row in connection.execute(_READ)]
 
 
-def check(connection: Connection) -> None:
-    """Raises SchemaMismatch unless the file's schema is exactly this version's."""
-    missing = pending_steps(steps(), applied(connection))
-    if missing:
-        raise SchemaMismatch(f"the store lacks the migration {missing[0].name}; run `holdfast db migrate`")
+def check(connection: Connection, store: str) -> None:
+    """Raises StoreUnavailable where the file holds no store, and SchemaMismatch unless its schema is this version's."""
+    check_steps(steps(), applied(connection), store)
 
 
 def migrate(connection: Connection, now_us: int) -> list[Step]:

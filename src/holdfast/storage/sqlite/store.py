@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import apsw
 
@@ -13,6 +14,7 @@ from holdfast.errors import PersistenceError, StoreUnavailable
 from holdfast.kit.clock import Clock
 from holdfast.ports.membership import LeaseLine
 from holdfast.storage.statements import load_statements
+from holdfast.storage.steps import no_store
 
 from . import schema
 from .connection import Connection, open_connection
@@ -105,8 +107,7 @@ class SqliteClientStore(_Opened):
     """`ClientStore` on a file whose runner is another process, or nobody at the moment."""
 
     def __init__(self, options: SqliteOptions) -> None:
-        with gate(_gate_path(options.path), wait_s=options.wait_s):
-            _make_if_missing(options)
+        _check_there(options)
         super().__init__(options)
         writing = ThreadedConnection(options.connect_patiently, "holdfast-outside")
         self.on_close(writing.close)
@@ -193,15 +194,19 @@ def open_client(options: SqliteOptions) -> SqliteClientStore:
         raise StoreUnavailable(str(error)) from error
 
 
-def _make_if_missing(options: SqliteOptions) -> None:
-    """A client makes a new store, but never migrates one: its runner may be of the older version, and running."""
-    connection = options.connect()
-    try:
-        if not schema.applied(connection):
-            schema.migrate(connection, options.clock.now_us())
-        schema.check(connection)
-    finally:
-        connection.close()
+def _check_there(options: SqliteOptions) -> None:
+    """A client makes no store, as its path may be mistyped, and migrates none: its runner may be older, and running.
+
+    The gate has it wait for a runner that is just making or migrating the store.
+    """
+    if not Path(options.path).exists():
+        raise no_store(options.url)
+    with gate(_gate_path(options.path), wait_s=options.wait_s):
+        connection = options.connect_read_only()
+        try:
+            schema.check(connection, options.url)
+        finally:
+            connection.close()
 
 
 def _take_lock(lock: RunnerLock, options: SqliteOptions) -> None:

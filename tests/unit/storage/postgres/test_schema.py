@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from holdfast.errors import StoreUnavailable
 from holdfast.storage import migrations
+from holdfast.storage.open import open_client_store
 from holdfast.storage.postgres import schema
 from tests.support.postgres import fresh_schema
 
@@ -23,3 +25,10 @@ async def test_of_several_that_start_at_once_one_migrates(postgres_servers: Call
         applied = await asyncio.gather(*(migrations.apply(url) for _ in range(AT_ONCE)))
         assert sum(map(len, applied)) == len(schema.steps())
         assert not await migrations.pending(url)
+
+
+async def test_a_client_makes_no_tables(postgres_servers: Callable[[str], str]) -> None:
+    async with fresh_schema(postgres_servers("postgres")) as url:
+        with pytest.raises(StoreUnavailable, match="holds no store yet; `holdfast run` or `holdfast db migrate`"):
+            await open_client_store(url)
+        assert not (await migrations.status(url)).applied

@@ -11,13 +11,20 @@ locked. Gauges move with activations and leases, not with messages.
 
 A scrape reads children while they are written. Each field is read once; a count and a sum read a moment apart may
 differ by the observation in between, but nothing ever goes backwards.
+
+A NaN or an infinity would spoil a sum for as long as the process lives, so it is refused, where that is free: what is
+mostly added to a counter is 1, and a histogram's first bucket holds no number that is neither.
 """
+
+import sys
 
 from bisect import bisect_left
 from itertools import accumulate
 from threading import RLock
 
 from .boundaries import Bounds
+
+FINITE_MAX = sys.float_info.max
 
 
 class CounterChild:
@@ -31,9 +38,9 @@ class CounterChild:
         self.value = 0
 
     def inc(self, n: float = 1) -> None:
-        """Add n; raises ValueError if n is negative or NaN."""
-        if not n >= 0:
-            raise ValueError(f"a counter only grows; {n} would make it smaller (use a gauge)")
+        """Add n; raises ValueError if n is negative, infinite or NaN."""
+        if n != 1 and not 0 <= n <= FINITE_MAX:
+            raise ValueError(f"a counter only grows, by finite steps; {n} is none (use a gauge for what goes down)")
         self.value += n
 
 
@@ -47,7 +54,7 @@ class LockedCounterChild(CounterChild):
         self._lock = lock
 
     def inc(self, n: float = 1) -> None:
-        """Add n; raises ValueError if n is negative or NaN."""
+        """Add n; raises ValueError if n is negative, infinite or NaN."""
         with self._lock:
             super().inc(n)
 
@@ -64,17 +71,19 @@ class GaugeChild:
         self.value = None
 
     def set(self, value: float) -> None:
-        """Make it this value."""
+        """Make it this value, which may be any: the next one takes its place."""
         with self._lock:
             self.value = value
 
     def inc(self, n: float = 1) -> None:
-        """Add n, to zero if it was never set."""
+        """Add n, to zero if it was never set; raises ValueError if n is infinite or NaN."""
+        if not -FINITE_MAX <= n <= FINITE_MAX:
+            raise ValueError(f"a gauge goes up and down by finite steps, not by {n}; set() takes any value")
         with self._lock:
             self.value = n if self.value is None else self.value + n
 
     def dec(self, n: float = 1) -> None:
-        """Take n away."""
+        """Take n away; raises as `inc`."""
         self.inc(-n)
 
 
@@ -97,12 +106,14 @@ class HistogramChild:
         self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one observation, in the metric's unit. It must be a number: a NaN would spoil the sum for good."""
-        self.sum += seconds
+        """Count one observation, in the metric's unit; raises ValueError if it is infinite or NaN."""
         if seconds <= self._first:
             self._lowest += 1
-        else:
+        elif seconds <= FINITE_MAX:
             self._higher[bisect_left(self._bounds, seconds)] += 1
+        else:
+            raise ValueError(f"{seconds} can't be observed: the sum would be {seconds} for good")
+        self.sum += seconds
 
     def cumulated(self) -> list[int]:
         """Observations at or below each bound and, last, all of them."""
@@ -126,6 +137,6 @@ class LockedHistogramChild(HistogramChild):
         self._lock = lock
 
     def observe(self, seconds: float) -> None:
-        """Count one observation, in the metric's unit."""
+        """Count one observation, in the metric's unit; raises ValueError if it is infinite or NaN."""
         with self._lock:
             super().observe(seconds)

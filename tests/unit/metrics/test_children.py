@@ -20,7 +20,7 @@ def test_a_counter_only_grows(child: CounterChild) -> None:
     child.inc()
     child.inc(2.5)
     child.inc(0)
-    for wrong in (-1, float("nan")):
+    for wrong in (-1, float("nan"), float("inf"), 10**400):
         with pytest.raises(ValueError, match="only grows"):
             child.inc(wrong)
     assert child.value == 3.5
@@ -34,7 +34,13 @@ def test_a_gauge_is_unknown_until_it_is_written() -> None:
     child.dec()
     assert child.value == 2
     child.set(7)
+    for wrong in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match="finite"):
+            child.inc(wrong)
     assert child.value == 7
+    child.set(float("inf"))
+    child.set(8)
+    assert child.value == 8
 
 
 @pytest.mark.parametrize("locked", [False, True])
@@ -42,11 +48,22 @@ def test_an_observation_falls_into_the_first_bucket_that_holds_it(locked: bool) 
     """A bound belongs to its bucket; what is beyond the last one counts in infinity only."""
     bounds = BOUNDARIES.cluster
     child = LockedHistogramChild(bounds, RLock()) if locked else HistogramChild(bounds)
-    for value in (0.0, 0.001, 0.0011, 0.1, 5.0, 5.1, float("inf")):
+    for value in (0.0, 0.001, 0.0011, 0.1, 5.0, 5.1, 1e300):
         child.observe(value)
     assert child.cumulated() == [2, 3, 3, 4, 4, 4, 5, 7]
     assert child.count == 7
-    assert child.sum == float("inf")
+    assert child.sum == 1e300
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan")])
+def test_what_would_spoil_the_sum_is_not_observed(wrong: float, locked: bool) -> None:
+    bounds = BOUNDARIES.cluster
+    child = LockedHistogramChild(bounds, RLock()) if locked else HistogramChild(bounds)
+    child.observe(0.5)
+    with pytest.raises(ValueError, match="can't be observed"):
+        child.observe(wrong)
+    assert (child.count, child.sum) == (1, 0.5)
 
 
 def test_a_histogram_of_one_bound_counts() -> None:

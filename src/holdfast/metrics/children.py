@@ -17,7 +17,6 @@ mostly added to a counter is 1, and a histogram's first bucket holds no number t
 """
 
 import sys
-
 from bisect import bisect_left
 from itertools import accumulate
 from threading import RLock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import apsw
@@ -127,9 +126,10 @@ async def test_a_store_altered_by_hand_does_not_open(tmp_path: Path) -> None:
 
 async def test_a_client_makes_no_store(tmp_path: Path) -> None:
     """Or a mistyped path would be a store of its own, whose inbox nobody reads."""
+    typo = tmp_path / "typo.db"
     with pytest.raises(StoreUnavailable, match=r"typo\.db holds no store yet; `holdfast run`"):
-        await open_client_store(f"sqlite:///{tmp_path}/typo.db")
-    assert os.listdir(tmp_path) == []
+        await open_client_store(f"sqlite:///{typo}")
+    assert not typo.exists()
     connection = apsw.Connection(str(tmp_path / "other.db"))
     connection.execute("CREATE TABLE holdfast (x)")
     connection.close()

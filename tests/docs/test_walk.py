@@ -1,35 +1,41 @@
-"""The walk through a cluster on one laptop: its page's files are written, its commands run as they stand."""
+"""The walk through a cluster on one laptop: its page's files are written, its commands run as they stand.
+
+All but the installation, which has been done, and the ports, which on a laptop are free and here may be somebody's.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.folders import open_to_servers
+
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 FILE = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PORT = re.compile(r"--http 127\.0\.0\.1:(\d+)")
 PATIENCE_S = 300.0
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_the_walk_through_a_cluster_goes_as_its_page_says(tmp_path: Path) -> None:
-    """All but the installation, which has been done."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o011)  # run by root, the server runs as another user
+    open_to_servers(tmp_path)
     for name, text in FILE.findall(PAGE.read_text()):
         (tmp_path / name).write_text(text)
     lines = [line for block in COMMANDS.findall(PAGE.read_text()) for line in block.splitlines()]
     script = "\n".join(["set -euo pipefail", *(line for line in lines if not line.startswith("pip install"))])
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     walk = subprocess.Popen(
-        ["bash", "-c", script],
+        ["bash", "-c", on_free_ports(script)],
         cwd=tmp_path,
         env={**os.environ, "PATH": path, "PYTHONWARNINGS": "ignore"},
         stdout=subprocess.PIPE,
@@ -40,13 +46,25 @@ def test_the_walk_through_a_cluster_goes_as_its_page_says(tmp_path: Path) -> Non
     try:
         said, _ = walk.communicate(timeout=PATIENCE_S)
     finally:
-        _end_all(walk.pid)
+        with suppress(ProcessLookupError):
+            os.killpg(walk.pid, signal.SIGKILL)
         walk.wait()
+        stop_database(tmp_path / "database")
     assert walk.returncode == 0, said
 
 
-def _end_all(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def on_free_ports(script: str) -> str:
+    typed = PORT.findall(script)
+    assert typed, "the page gives no ports any more"
+    with ExitStack() as held:  # all at once, so that they differ
+        for port in typed:
+            probe = held.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            script = re.sub(rf"\b{port}\b", str(probe.getsockname()[1]), script)
+    return script
+
+
+def stop_database(folder: Path) -> None:
+    """Where a walk that failed has left it running: it is in a session of its own."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(int((folder / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGINT)

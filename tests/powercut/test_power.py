@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.powercut.program import KINDS
+from tests.support.folders import open_to_servers
 from tests.support.postgres_process import PostgresProcess
 from tests.support.volume import Volume, why_not
 
@@ -141,8 +142,7 @@ async def test_sqlite_loses_nothing_acknowledged(volume: Volume) -> None:
 async def test_postgresql_loses_nothing_acknowledged(volume: Volume, tmp_path: Path) -> None:
     sockets = tmp_path / "sockets"
     sockets.mkdir()
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o011)  # the server runs as another user
+    open_to_servers(tmp_path)
     server = PostgresProcess(volume.path, sockets=sockets)
     await cut_and_check(volume, server.url, max(1, CUTS // 2), start=server.start, kill=server.kill)
 

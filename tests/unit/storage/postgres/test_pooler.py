@@ -16,7 +16,9 @@ from holdfast.errors import FencedOut
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
 from holdfast.storage.postgres.store import PostgresRunnerStore, open_runner, options
+from tests.support.folders import open_to_servers
 from tests.support.membership import claim_all
+from tests.support.postgres import SERVER_USER
 
 from .conftest import REGISTRATION, STATE, Database, unit
 
@@ -52,14 +54,15 @@ async def pooled(database: Database, tmp_path: Path) -> AsyncIterator[PostgresRu
         CONFIGURATION.format(host=query["host"][0], schema=query["search_path"][0], port=port), encoding="utf-8"
     )
     configuration.chmod(0o644)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
-    user = ["-u", "pgserver"] if os.geteuid() == 0 else []  # as the wheel runs its server, whose socket it has to reach
+    open_to_servers(tmp_path)
+    user = (
+        ["-u", SERVER_USER] if os.geteuid() == 0 else []
+    )  # whose socket it has to reach
     quiet = asyncio.subprocess.DEVNULL
     command = ["pgbouncer", "-q", *user, str(configuration)]
     process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)
     try:
-        await asyncio.wait_for(_listening(port), 10)
+        await asyncio.wait_for(_listening(port), 30)
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         store = await open_runner(options(url, clock=database.clock, pooled=True, direct_url=database.url))
         yield store

@@ -9,12 +9,7 @@ import pytest
 
 from tests.integration.processes import runner_process
 
-from .effort import SEED
 from .victim import Victim
-
-
-def pytest_report_header() -> str:
-    return f"fuzz: HOLDFAST_SEED={SEED}"
 
 
 @pytest.fixture(scope="module")

@@ -14,4 +14,5 @@ SEED = int(os.environ.get("HOLDFAST_SEED", str(random.randrange(2**32))))
 
 def seeded(what: str) -> random.Random:
     """Of its own for each test, so that tests run alone or in another order do the same."""
+    print(f"HOLDFAST_SEED={SEED}")  # shown where the test fails
     return random.Random(f"{SEED} {what}")

@@ -137,7 +137,7 @@ async def test_a_transaction_whose_unit_conflicts_is_taken_back_and_lets_go(stor
 @pytest.mark.embedded
 async def test_a_transaction_left_open_is_taken_back_after_its_time(store: RunnerStore) -> None:
     transaction = await store.journal.begin(timeout_s=0.01)
-    await asyncio.wait_for(store.membership.want(1, "active"), 5)
+    await asyncio.wait_for(store.membership.want(1, "active"), 30)
     with pytest.raises(PersistenceError):
         await transaction.commit(unit(STATE))
     assert await store.messages.state(Address("Cart", "c-1")) is None

@@ -315,7 +315,7 @@ async def at_rest(app: App, store: str, since: Ledger) -> list[Finding]:
         return not disagreements(findings)
 
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(20):
             await until(agrees)
     return findings
 

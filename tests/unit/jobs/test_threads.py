@@ -12,7 +12,7 @@ from holdfast.jobs.door import CancelOutcome
 
 from .rig import Rig, eventually, simulated, until
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @simulated

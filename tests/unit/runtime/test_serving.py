@@ -289,7 +289,7 @@ async def test_a_peer_that_is_lost_takes_its_waiting_calls_along() -> None:
         assert await anext(pending) == b"\x00"
         served.network.cut("client", "runner")
         await peer.closed()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while served.front._serving._conversations:  # noqa: ASYNC110 - nobody tells when a peer is forgotten
                 await asyncio.sleep(0)
 

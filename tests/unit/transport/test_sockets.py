@@ -31,7 +31,7 @@ from holdfast.transport.server import SocketListener
 from tests.unit.transport.inbound import IDENTITY, Answering, call
 
 HELLO = encode([greeting(IDENTITY)])[0]
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @pytest.fixture

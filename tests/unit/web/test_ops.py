@@ -82,7 +82,7 @@ def test_liveness_does_not_need_the_main_thread(process: Process) -> None:
             sum(range(1000))  # the main thread is blocked: it never waits, sleeps or runs a loop
         prober.join()
     assert [status for status, _ in answers] == [200] * 3
-    assert max(took for _, took in answers) < 2
+    assert max(took for _, took in answers) < 5
 
 
 def test_ready_and_not_ready_are_told_apart_by_status(process: Process, client: httpx.Client) -> None:

@@ -87,7 +87,7 @@ class Database:
             while not await self.admin.fetchval(question, *args):
                 pass
 
-        await asyncio.wait_for(look(), 10)
+        await asyncio.wait_for(look(), 30)
 
     async def states(self) -> int:
         return int(await self.admin.fetchval("SELECT count(*) FROM holdfast_state"))

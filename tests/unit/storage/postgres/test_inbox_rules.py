@@ -53,7 +53,7 @@ async def test_naive_a_unique_key_makes_a_users_open_transaction_hold_the_owners
 async def test_a_users_open_transaction_under_a_key_holds_no_flush_up(database: Database) -> None:
     owner = await database.runner()
     user = await leave_in_a_users_transaction(database, 1)  # of the same key, in its body
-    await asyncio.wait_for(owner.journal.commit([unit(MESSAGE)]), 5)
+    await asyncio.wait_for(owner.journal.commit([unit(MESSAGE)]), 30)
     await owner.inbox.leave([(2, 0, InboxKind.MESSAGE, b"of the same key too")])
     await user.execute("COMMIT")
     assert await inbox_ids(owner) == [1, 2]

@@ -58,7 +58,7 @@ async def test_a_renewal_that_is_held_up_gives_up_in_time(database: Database) ->
     intruder = await database.connect()
     await intruder.execute("BEGIN; SELECT FROM holdfast_runner FOR UPDATE")
     with pytest.raises(PersistenceError):
-        await asyncio.wait_for(line.renew(1, lease_ttl_us=600_000, state="active"), 5)
+        await asyncio.wait_for(line.renew(1, lease_ttl_us=600_000, state="active"), 30)
     await intruder.execute("COMMIT")
     assert await line.renew(1, lease_ttl_us=LEASE_US, state="active") is not None
     await line.close()

@@ -68,7 +68,7 @@ async def test_a_flush_under_way_holds_no_renewal_up(database: Database) -> None
     session = await owner.sessions.take(1)
     await session.connection.execute("BEGIN")
     await write(session, STATE)
-    assert await asyncio.wait_for(renew(owner, 1), 5) is not None
+    assert await asyncio.wait_for(renew(owner, 1), 30) is not None
     await session.connection.execute("COMMIT")
     owner.sessions.give_back(session)
 

@@ -60,7 +60,7 @@ async def test_a_commit_whose_task_is_cancelled_too_late_says_that_it_committed(
     owner = await database.runner()
     committing = await commit_unheard(database, owner)
     committing.cancel()
-    await asyncio.wait_for(committing, 5)
+    await asyncio.wait_for(committing, 30)
 
 
 async def test_a_commit_that_is_cancelled_while_it_waits_has_written_nothing(database: Database) -> None:
@@ -73,7 +73,7 @@ async def test_a_commit_that_is_cancelled_while_it_waits_has_written_nothing(dat
     await database.until_blocked(pid_of(session))
     committing.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(committing, 5)
+        await asyncio.wait_for(committing, 30)
     await database.admin.execute("COMMIT")
     assert await database.states() == 0
     await owner.journal.commit([unit(STATE)])
@@ -90,7 +90,7 @@ async def test_a_commit_whose_session_is_ended_by_the_server_has_written_nothing
     other = await database.connect()
     await other.execute("SELECT pg_terminate_backend($1)", pid_of(session))
     with pytest.raises(PersistenceError) as caught:
-        await asyncio.wait_for(committing, 5)
+        await asyncio.wait_for(committing, 30)
     assert caught.value.executed == "no" and not isinstance(caught.value, FencedOut)
     await database.admin.execute("COMMIT")
     assert await database.states() == 0
@@ -102,7 +102,7 @@ async def test_a_commit_that_is_reaped_while_its_outcome_is_unknown_says_unknown
     await database.admin.execute("DELETE FROM holdfast_runner")
     committing.cancel()
     with pytest.raises(FencedOut) as caught:
-        await asyncio.wait_for(committing, 5)
+        await asyncio.wait_for(committing, 30)
     assert caught.value.executed == "unknown"
 
 

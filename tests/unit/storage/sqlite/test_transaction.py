@@ -144,7 +144,7 @@ async def test_a_slow_statement_does_not_hold_the_loop_and_ends_with_its_time(st
     await asyncio.sleep(0)
     assert not slow.done()
     with pytest.raises(PersistenceError):
-        await asyncio.wait_for(slow, 5)
+        await asyncio.wait_for(slow, 30)
     with pytest.raises(PersistenceError, match="open for more than"):
         await transaction.execute("INSERT INTO orders (sku) VALUES ('late')")
     assert await orders(store) == []
@@ -165,7 +165,7 @@ async def test_cancelling_while_it_begins_leaves_the_turn_free(store: RunnerStor
     await asyncio.sleep(0)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
-    await asyncio.wait_for(store.ids.allocate(1), 5)
+    await asyncio.wait_for(store.ids.allocate(1), 30)
     assert store.journal.commit([unit(STATE)]) is None
 
 

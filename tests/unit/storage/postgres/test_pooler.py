@@ -55,9 +55,7 @@ async def pooled(database: Database, tmp_path: Path) -> AsyncIterator[PostgresRu
     )
     configuration.chmod(0o644)
     open_to_servers(tmp_path)
-    user = (
-        ["-u", SERVER_USER] if os.geteuid() == 0 else []
-    )  # whose socket it has to reach
+    user = ["-u", SERVER_USER] if os.geteuid() == 0 else []  # whose socket it has to reach
     quiet = asyncio.subprocess.DEVNULL
     command = ["pgbouncer", "-q", *user, str(configuration)]
     process = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet)

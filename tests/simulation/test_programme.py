@@ -22,6 +22,8 @@ from holdfast.verify.simulate.run import simulate
 SEEDS = int(os.environ.get("HOLDFAST_SEEDS", "600"))
 FAST_SEEDS = 20
 CONTROL_SEEDS_MAX = 30
+FOUND = (945, 1972, 2469)
+"""Seeds beyond the first ones that broke a promise once."""
 
 
 def test_no_seed_breaks_a_promise_at_a_glance() -> None:
@@ -36,6 +38,12 @@ def test_no_seed_breaks_a_promise() -> None:
     assert report.ok, report.text()
     met = {fault for run in report.runs for fault in run.faults}
     assert met == {"clock", "crash", "cut off", "deaf", "drain", "freeze", "partition", "start", "stop", "store away"}
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_was_found_once_stays_mended(seed: int) -> None:
+    report = run_seeds([seed], processes=1)
+    assert report.ok, report.text()
 
 
 @pytest.mark.parametrize("name", CONTROLS)

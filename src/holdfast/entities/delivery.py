@@ -113,9 +113,9 @@ class Delivery:
     def part_with_waiting(self, turn: DurableTurn, parting: Parting) -> None:
         """A message in a mailbox whose entity leaves. Where its row is just being written, `part_with` comes later."""
         if turn.take_back():
-            self._part(turn, parting.refused())
+            self.refuse(turn, parting.refused())
         elif turn.stored:
-            self._part(turn, parting.unknown())
+            self.refuse(turn, parting.unknown())
 
     def part_with(self, shards: Collection[int], parting: Parting) -> None:
         """Forgets all there is of these shards, once nothing of theirs is being written any more."""
@@ -125,15 +125,8 @@ class Delivery:
         for turn in turns:
             turn.abandoned = True
         for turn in turns:
-            self._part(turn, parting.unknown())
+            self.refuse(turn, parting.unknown())
         self._inflight.hang_up_on(shards, parting.unknown())
-
-    def _part(self, turn: DurableTurn, error: MessageError) -> None:
-        turn.abandoned = True
-        self._dismiss(turn)
-        listeners, turn.listeners = turn.listeners, []
-        for listener in listeners:
-            listener.refused(error)
 
     async def made_sure(self, shards: Collection[int]) -> None:
         """Returns once it is known what commits of unknown outcome have written for these shards."""
@@ -201,14 +194,18 @@ class Delivery:
             self.finished(turn)
 
     def finished(self, turn: DurableTurn) -> None:
-        self._dismiss(turn)
         if turn.ending is Ending.FAILURE and isinstance(turn.outcome, Exception):
             turn.activation.hosted.died("crashes" if turn.row.crashes >= self._settings.crashes_max else "MaxRetries")
+        self._tell(turn)
+        if turn.next_row is not None:
+            self.deliver_later(turn.next_row)
+
+    def _tell(self, turn: DurableTurn) -> None:
+        """Its outcome is on disk."""
+        self._dismiss(turn)
         listeners, turn.listeners = turn.listeners, []
         for listener in listeners:
             listener.done(turn.ending, turn.outcome)
-        if turn.next_row is not None:
-            self.deliver_later(turn.next_row)
 
     def not_written(self, turn: DurableTurn, error: BaseException) -> None:
         unsure = isinstance(error, PersistenceError) and error.executed == "unknown"
@@ -343,7 +340,8 @@ class Delivery:
             self._dismiss(turn)
         elif done is not None:
             turn.ending, turn.outcome = outcome_of(turn.handler, done)
-            self.finished(turn)
+            here = done.finished_by == self.rules.incarnation
+            self.finished(turn) if here else self._tell(turn)
         elif stored is None and turn.stored:  # a cancelled timer
             self._dismiss(turn)
         elif stored is None:
@@ -367,10 +365,11 @@ class Delivery:
             self._inflight.await_message(turn.row.id, turn.row.shard, listener)
 
     def refuse(self, turn: DurableTurn, error: HoldfastError) -> None:
-        """Nothing of the message was written, and nothing will be."""
-        self._dismiss(turn)
+        """Nothing more will be written of the message here."""
         turn.abandoned = True
-        for listener in turn.listeners:
+        self._dismiss(turn)
+        listeners, turn.listeners = turn.listeners, []
+        for listener in listeners:
             listener.refused(error)
 
     def _dismiss(self, turn: DurableTurn) -> None:

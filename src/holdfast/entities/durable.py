@@ -181,6 +181,10 @@ class DurableTurn(HandlerTurn):
 
     def conclude(self) -> None:
         """What the message's end writes beside the handler's own effects."""
+        if self.abandoned:
+            self.rows = self.after = self.encoded = None
+            self.put_off = True
+            return
         if self._storing is not None:
             self._settle_storing(self._storing)
         self.due_at = 0

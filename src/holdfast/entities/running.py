@@ -235,6 +235,8 @@ class TurnRunner:
         """The handler has ended: what it did joins the entity's unit, or its reply is final at once."""
         activation = turn.activation
         activation.touched = True
+        if turn.abandoned:
+            turn.ending = Ending.FAILURE
         if not activation.stateless:
             self._capture_state(turn)
         turn.ended = True

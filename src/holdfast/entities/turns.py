@@ -208,6 +208,7 @@ class HandlerTurn:
     due_at = 0
     """When it will be tried again, above 0 after a run that failed."""
     abandoned = False
+    """Whether nobody waits for it here any more: it does not start, and what its handler does is not written."""
     alone = False
     queued_at = 0.0
     started_at = 0.0

@@ -189,6 +189,7 @@ def nemesis(
     clients: int = 1,
     lease: float = 6.0,
     pace: float = 2.0,
+    overlapping: int = 3,
     fault: Annotated[list[str] | None, Parameter(negative="")] = None,
     store: str | None = None,
     timeline: Path | None = None,
@@ -213,7 +214,9 @@ def nemesis(
     lease
         Seconds of a runner's lease.
     pace
-        Seconds from one fault to the next, about; up to three are there at once.
+        Seconds from one fault to the next, about.
+    overlapping
+        How many may be there at once.
     fault
         Only this kind of fault; may be repeated.
     store
@@ -235,6 +238,7 @@ def nemesis(
         clients=clients,
         lease=lease,
         pace=pace,
+        overlapping=overlapping,
         faults=fault or (),
         store=store,
         timeline=timeline,

@@ -31,6 +31,7 @@ def run_nemesis(
     clients: int,
     lease: float,
     pace: float,
+    overlapping: int,
     faults: Sequence[str],
     store: str | None,
     timeline: Path | None,
@@ -38,7 +39,7 @@ def run_nemesis(
     as_json: bool,
 ) -> Exit:
     """FAILED where a promise was not kept. Raises ConfigurationError."""
-    above_zero = {"minutes": minutes, "runners": runners, "clients": clients, "pace": pace}
+    above_zero = {"minutes": minutes, "runners": runners, "clients": clients, "pace": pace, "overlapping": overlapping}
     _check(above_zero, lease=lease, faults=faults, store=store)
     plan = Plan(
         seed=random.SystemRandom().randrange(SEEDS) if seed is None else seed,
@@ -47,6 +48,7 @@ def run_nemesis(
         clients=clients,
         lease_ttl_s=lease,
         between_s=pace,
+        overlapping=overlapping,
         kinds=faults,
         store=store,
         keep=keep,

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+
 from holdfast.kit.hashing import shard_of
 from holdfast.schedules.schedule import SCHEDULE_TYPE
 
@@ -133,6 +135,19 @@ class Audit:
         ((owner,),) = await self.rows(f"SELECT coalesce(runner_id, 0) FROM holdfast_shard WHERE number = {number}")
         return int(owner)
 
+    async def full(self) -> bool:
+        """Whether the store can't take any more."""
+        try:
+            await self.execute("CREATE TEMPORARY TABLE verify_room AS SELECT generate_series(1, 100000)")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return True
+        await self.execute("DROP TABLE verify_room")
+        return False
+
+    async def waits_in_transaction(self, session: int) -> bool:
+        states = await self.rows(f"SELECT state FROM pg_stat_activity WHERE pid = {session}")
+        return states == [("idle in transaction",)]
+
     async def owned(self) -> Mapping[int, int]:
         """How many shards each runner owns, 0 for nobody."""
         return dict(await self.rows("SELECT coalesce(runner_id, 0), count(*) FROM holdfast_shard GROUP BY runner_id"))
@@ -152,7 +167,10 @@ class Audit:
         return [operation for (operation,) in await self.rows("SELECT operation FROM verify_note")]
 
     async def job_ends(self) -> dict[str, JobEnd]:
-        query = "SELECT id::text, job_type, state, replay_of::text, key FROM holdfast_job_archive"
+        query = (
+            "SELECT id::text, job_type, state, replay_of::text, key, CASE WHEN reason = 'Duplicate' THEN error END "
+            "FROM holdfast_job_archive"
+        )
         return {row[0]: JobEnd(*row) for row in await self.rows(query)}
 
     async def keys_of_schedules(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ FULL_DISK = "full disk"
 """The fault."""
 SIZE = "4g"
 LEFT_BYTES = 128 * 1024
-"""What a full disk still has."""
+"""What is left when the disk is made small, and then taken too."""
 
 
 @cache
@@ -38,6 +39,7 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
+        self._ballast = folder / "ballast"
         self._aftermath = Aftermath([("umount", "-l", self._folder)])
         owner = folder.stat()
         options = f"size={SIZE},mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
@@ -48,12 +50,15 @@ class Disk:
             raise
 
     def fill(self) -> None:
-        """From here on there is next to no room."""
+        """From here on there is no room."""
         room = os.statvfs(self._folder)
         used = (room.f_blocks - room.f_bfree) * room.f_frsize
         _run("mount", "-o", f"remount,size={used + LEFT_BYTES}", self._folder)
+        with suppress(OSError), self._ballast.open("wb", buffering=0) as ballast:
+            ballast.write(bytes(2 * LEFT_BYTES))
 
     def clear(self) -> None:
+        self._ballast.unlink(missing_ok=True)
         _run("mount", "-o", f"remount,size={SIZE}", self._folder)
 
     def close(self) -> None:

@@ -41,6 +41,8 @@ class JobEnd(NamedTuple):
     state: str
     replay_of: str | None
     key: str | None = None
+    same_as: str | None = None
+    """The job whose key it repeated, found out only when it came out of the inbox: its end is the end of both."""
 
 
 class Ticking(NamedTuple):
@@ -81,6 +83,11 @@ class Finals:
     counted: int = 0
     """Runners whose numbers were held against it."""
     unfinished: Sequence[str] = ()
+
+    def end_of(self, job: str) -> JobEnd | None:
+        """Of the job that did what this one was submitted for."""
+        ended = self.jobs.get(job)
+        return ended if ended is None or ended.same_as is None else self.jobs.get(ended.same_as)
 
 
 def by_key(events: Iterable[Event]) -> dict[str, list[Event]]:

@@ -1,6 +1,7 @@
 """The faults, each by name: what it takes hold of while it lasts, what it does, and why a machine may not be able to.
 
-A fault begins, waits, and heals what it broke. Two of them never take hold of the same thing at the same time.
+A fault begins, waits, and heals what it broke. Two of them never take hold of the same thing at the same time. Each
+looks whether it took effect, since one that does not proves nothing.
 """
 
 from __future__ import annotations
@@ -8,20 +9,29 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from .disk import FULL_DISK, no_disk_to_fill
 from .fleet import RunnerProcess
 from .network import DROP_PACKETS, LINK_DOWN, RESET_CONNECTIONS, Cable, Chain, no_network
-from .relay import Direction
+from .relay import Direction, Relay
 from .rig import Rig
 from .wallclock import DAY_S, library
 
 DEAF: tuple[tuple[Direction, ...], ...] = (("in",), ("out",), ("in", "out"))
+CHAINS: tuple[Chain, ...] = ("in", "out")
+SEEN_AFTER_S = 1.5
+"""For so long a process may still go by what its clock was before."""
+CLOCKS_AGREE_S = 2.0
 Run = Callable[[Rig, int, random.Random], Awaitable[None]]
+
+
+class NoEffect(Exception):
+    """Other faults were in its way: it is not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +94,30 @@ async def freeze_briefly(rig: Rig, number: int, rng: random.Random) -> None:
 async def freeze_in_transaction(rig: Rig, number: int, rng: random.Random) -> None:
     """With a transaction of a user open, and rows locked."""
     runner = rig.runners[number]
-    with suppress(TimeoutError):  # no job came its way: frozen all the same
-        await asyncio.wait_for(runner.hold(), rig.plan.lease_ttl_s)
-    await _frozen(runner, rig.plan.lease_ttl_s * rng.uniform(1.3, 2.0))
+    seconds = rig.plan.lease_ttl_s * rng.uniform(1.3, 2.0)
+    try:
+        session = await runner.hold(within_s=2 * rig.plan.lease_ttl_s)
+    except TimeoutError:
+        raise NoEffect("no job came to open a transaction") from None
+
+    async def open_there() -> None:
+        if not await rig.audit.waits_in_transaction(session):
+            raise NoEffect("its transaction is over")
+
+    await _frozen(runner, seconds, open_there)
 
 
-async def _frozen(runner: RunnerProcess, seconds: float) -> None:
+async def _frozen(
+    runner: RunnerProcess, seconds: float, look: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
+) -> None:
     runner.freeze()
     try:
-        await asyncio.sleep(seconds)
+        async with asyncio.timeout(seconds):
+            await look()
+            await asyncio.Event().wait()
+    except TimeoutError:
+        if not runner.frozen:
+            raise RuntimeError("it was not frozen") from None
     finally:
         runner.thaw()
 
@@ -100,8 +125,9 @@ async def _frozen(runner: RunnerProcess, seconds: float) -> None:
 async def block_loop(rig: Rig, number: int, rng: random.Random) -> None:
     """A handler that does not let go of the event loop; the lease is kept meanwhile."""
     seconds = rig.plan.lease_ttl_s * rng.uniform(0.5, 1.5)
-    rig.runners[number].block(seconds)
-    await asyncio.sleep(seconds)
+    blocked = await rig.runners[number].block(seconds)
+    if blocked < seconds:
+        raise RuntimeError(f"it was blocked for {blocked:.3f} s, not {seconds:.3f} s")
 
 
 async def drain(rig: Rig, number: int, rng: random.Random) -> None:
@@ -114,12 +140,18 @@ async def drain(rig: Rig, number: int, rng: random.Random) -> None:
 
 async def step_clock(rig: Rig, number: int, rng: random.Random) -> None:
     """A day off, while it runs; and back."""
-    clock = rig.runners[number].clock
-    clock.step(rng.choice((-DAY_S, DAY_S, -3600, 5)))
+    runner, offset = rig.runners[number], rng.choice((-DAY_S, DAY_S, -3600, 5))
+    seconds = SEEN_AFTER_S + rig.plan.lease_ttl_s * rng.uniform(0.5, 1.5)
+    runner.clock.step(offset)
     try:
-        await asyncio.sleep(rig.plan.lease_ttl_s * rng.uniform(0.5, 1.5))
+        await asyncio.sleep(seconds)
+        said = await runner.wall_clock(within_s=seconds)
+        if abs(said - time.time() - offset) > CLOCKS_AGREE_S:
+            raise RuntimeError(f"its clock was to be off by {offset} s and is off by {said - time.time():.0f} s")
+    except TimeoutError:
+        raise NoEffect("it was not there to say what time it is") from None
     finally:
-        clock.step(0)
+        runner.clock.step(0)
 
 
 def no_clock_to_step() -> str | None:
@@ -139,84 +171,106 @@ async def freeze_store(rig: Rig, number: int, rng: random.Random) -> None:
     rig.postgres.freeze()
     try:
         await asyncio.sleep(rng.uniform(0.3, rig.plan.lease_ttl_s * 0.8))
+        if not rig.postgres.frozen:
+            raise RuntimeError("it was not frozen")
     finally:
         rig.postgres.thaw()
 
 
 async def cut_store_link(rig: Rig, number: int, rng: random.Random) -> None:
-    """Several times in a row, in the middle of whatever was being said."""
-    for _ in range(rng.randrange(1, 6)):
-        rig.runners[number].links.store.cut()
-        await asyncio.sleep(rng.uniform(0.02, 0.5))
+    await _cut(rig.runners[number].links.store, rng)
 
 
 async def slow_store_link(rig: Rig, number: int, rng: random.Random) -> None:
-    relay = rig.runners[number].links.store
-    relay.latency_s = rng.uniform(0.02, 0.2)
-    try:
-        await asyncio.sleep(rng.uniform(0.5, 2.5))
-    finally:
-        relay.latency_s = 0.0
+    await _slow(rig.runners[number].links.store, rng)
 
 
 async def lose_store_link(rig: Rig, number: int, rng: random.Random) -> None:
     """For longer than the lease, in one direction or both; then what was lost arrives after all."""
-    relay = rig.runners[number].links.store
-    relay.deafen(*rng.choice(DEAF))
-    try:
-        await asyncio.sleep(rig.plan.lease_ttl_s * rng.uniform(0.3, 1.8))
-    finally:
-        relay.hear()
+    await _lose(rig.runners[number].links.store, rng, rig.plan.lease_ttl_s * rng.uniform(0.3, 1.8))
 
 
 async def cut_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
-    for _ in range(rng.randrange(1, 6)):
-        rig.runners[number].links.peers.cut()
-        await asyncio.sleep(rng.uniform(0.02, 0.5))
+    await _cut(rig.runners[number].links.peers, rng)
 
 
 async def slow_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
-    relay = rig.runners[number].links.peers
-    relay.latency_s = rng.uniform(0.02, 0.2)
-    try:
-        await asyncio.sleep(rng.uniform(0.5, 2.5))
-    finally:
-        relay.latency_s = 0.0
+    await _slow(rig.runners[number].links.peers, rng)
 
 
 async def lose_peer_link(rig: Rig, number: int, rng: random.Random) -> None:
     """Nobody hears the runner, or it hears nobody, while its lease is kept."""
-    relay = rig.runners[number].links.peers
-    relay.deafen(*rng.choice(DEAF))
-    try:
-        await asyncio.sleep(rig.plan.lease_ttl_s * rng.uniform(0.3, 1.2))
-    finally:
-        relay.hear()
+    await _lose(rig.runners[number].links.peers, rng, rig.plan.lease_ttl_s * rng.uniform(0.3, 1.2))
+
+
+async def _cut(relay: Relay, rng: random.Random) -> None:
+    """Several times in a row, in the middle of whatever was being said."""
+    with _struck(relay):
+        for _ in range(rng.randrange(1, 6)):
+            relay.cut()
+            await asyncio.sleep(rng.uniform(0.02, 0.5))
+
+
+async def _slow(relay: Relay, rng: random.Random) -> None:
+    with _struck(relay):
+        relay.latency_s = rng.uniform(0.02, 0.2)
+        try:
+            await asyncio.sleep(rng.uniform(0.5, 2.5))
+        finally:
+            relay.latency_s = 0.0
+
+
+async def _lose(relay: Relay, rng: random.Random, seconds: float) -> None:
+    with _struck(relay):
+        relay.deafen(*rng.choice(DEAF))
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            relay.hear()
+
+
+@contextmanager
+def _struck(relay: Relay) -> Generator[None, None, None]:
+    """Raises NoEffect where nothing came that way meanwhile."""
+    before = relay.struck
+    yield
+    if relay.struck == before:
+        raise NoEffect("nothing came that way")
 
 
 async def pull_cable(rig: Rig, number: int, rng: random.Random) -> None:
     """The runner's link is down: the store and everybody else are gone for it, and it for them."""
-    await _disturbed(rig, number, rig.plan.lease_ttl_s * rng.uniform(0.2, 1.8), Cable.pull)
+    cable = _cable(rig, number)
+    await asyncio.to_thread(cable.pull)
+    await _until_plugged_in(cable, rig.plan.lease_ttl_s * rng.uniform(0.2, 1.8))
 
 
 async def drop_packets(rig: Rig, number: int, rng: random.Random) -> None:
     """In one direction: it hears and is not heard, or is heard and does not hear."""
-    chain: Chain = rng.choice(("in", "out"))
-    await _disturbed(rig, number, rig.plan.lease_ttl_s * rng.uniform(0.2, 1.8), lambda cable: cable.drop(chain))
+    cable, chain = _cable(rig, number), rng.choice(CHAINS)
+    await asyncio.to_thread(cable.drop, chain)
+    await _until_plugged_in(cable, rig.plan.lease_ttl_s * rng.uniform(0.2, 1.8), chain)
 
 
 async def reset_connections(rig: Rig, number: int, rng: random.Random) -> None:
     """All that say something, for a moment."""
-    chain: Chain = rng.choice(("in", "out"))
-    await _disturbed(rig, number, rng.uniform(0.05, 0.5), lambda cable: cable.reset(chain))
+    cable, chain = _cable(rig, number), rng.choice(CHAINS)
+    await asyncio.to_thread(cable.reset, chain)
+    await _until_plugged_in(cable, rng.uniform(0.05, 0.5), chain)
 
 
-async def _disturbed(rig: Rig, number: int, seconds: float, disturb: Callable[[Cable], None]) -> None:
+def _cable(rig: Rig, number: int) -> Cable:
     cable = rig.runners[number].links.cable
     assert cable is not None
-    await asyncio.to_thread(disturb, cable)
+    return cable
+
+
+async def _until_plugged_in(cable: Cable, seconds: float, chain: Chain | None = None) -> None:
+    """Raises NoEffect where no packet met the rule of `chain`."""
     try:
         await asyncio.sleep(seconds)
+        if chain is not None and not await asyncio.to_thread(cable.struck, chain):
+            raise NoEffect("no packet came that way")
     finally:
         await asyncio.to_thread(cable.plug_in)
 
@@ -224,11 +278,11 @@ async def _disturbed(rig: Rig, number: int, seconds: float, disturb: Callable[[C
 async def starve(rig: Rig, number: int, rng: random.Random) -> None:
     """Whatever asks for memory may fail; then it is ended, as is done with those that need more than they are given."""
     runner = rig.runners[number]
-    seconds = rig.plan.lease_ttl_s * rng.uniform(0.3, 1.0)
-    runner.starve(seconds)
-    await asyncio.sleep(seconds)
+    starved = await runner.starve(rig.plan.lease_ttl_s * rng.uniform(0.3, 1.0))
     await runner.kill()
     await runner.start()
+    if not starved:
+        raise NoEffect("it did not come to take its memory")
 
 
 def no_memory_to_limit() -> str | None:
@@ -241,6 +295,8 @@ async def fill_disk(rig: Rig, number: int, rng: random.Random) -> None:
     await asyncio.to_thread(rig.postgres.disk.fill)
     try:
         await asyncio.sleep(rng.uniform(0.3, rig.plan.lease_ttl_s))
+        if not await rig.audit.full():
+            raise RuntimeError("there was room all the same")
     finally:
         await asyncio.to_thread(rig.postgres.disk.clear)
     await rig.postgres.serves()

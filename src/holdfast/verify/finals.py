@@ -33,7 +33,9 @@ async def read_finals(rig: Rig, seen: Sequence[Event], unfinished: Sequence[str]
             keys["bank"].add(event.value[0][0])
     app = make_app(lease_ttl_s=rig.plan.lease_ttl_s)
     silent = list(unfinished)
+    rig.say("asking runners what they counted")
     stored, words = await _counted(rig, silent)
+    rig.say(f"asking {sum(map(len, keys.values()))} entities what they hold")
     async with app.client(store=rig.store):
         return Finals(
             counters=await _read(app, Counter, keys["counter"], lambda one: one.value(), silent),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ from .client import ClientConfig
 from .history import now
 from .host import Command, HostConfig, Said
 from .network import Cable
+from .proc import most_memory, stands_still
 from .relay import Dial, Relay
 from .scrapes import LastWord
 from .wallclock import WallClock
@@ -31,6 +33,8 @@ STACKS_WITHIN_S, LINES_OF_LOG = 1.0, 100
 LOOPBACK = "127.0.0.1"
 STARVED_BYTES = 32 * 1024 * 1024
 """What a starved process may still take, all in all."""
+STARVES_WITHIN_S = 5.0
+"""Seconds until it has heard that it is to."""
 HOST = (sys.executable, "-m", "holdfast.verify.host")
 CLIENT = (sys.executable, "-m", "holdfast.verify.client")
 
@@ -76,6 +80,10 @@ class Member:
 
     def thaw(self) -> None:
         self.signal(signal.SIGCONT)
+
+    @property
+    def frozen(self) -> bool:
+        return self._process is not None and stands_still([self._process.pid])
 
     async def ended(self) -> int:
         assert self._process is not None
@@ -181,32 +189,43 @@ class RunnerProcess(Member):
             await self._listening
         return code
 
-    async def hold(self) -> None:
-        """Returns when a transaction of it is open, and stays so for a while."""
-        holding = self._expect("holding")
-        self._tell(Command("hold"))
-        await asyncio.wait_for(holding, PATIENCE_S)
+    async def hold(self, *, within_s: float) -> int:
+        """Returns when a transaction of it is open, and stays so for a while: the session in the store that has it."""
+        return (await self._asked(Command("hold"), "holding", within_s)).session
 
-    def block(self, seconds: float) -> None:
-        self._tell(Command("block", seconds))
+    async def block(self, seconds: float) -> float:
+        """Returns when it is over, with how long it was."""
+        return (await self._asked(Command("block", seconds), "blocked", seconds + PATIENCE_S)).seconds
 
-    def starve(self, seconds: float) -> None:
-        """It gets hardly any more memory, and takes all there is of it; that it may end is known."""
+    async def wall_clock(self, *, within_s: float) -> float:
+        return (await self._asked(Command("clock"), "clock", within_s)).seconds
+
+    async def starve(self, seconds: float) -> bool:
+        """It gets hardly any more memory for so long, and takes all there is of it; that it may end is known.
+
+        Whether it came so far.
+        """
         assert self._process is not None
+        pid = self._process.pid
         self.ends()
+        size = most_memory(pid) or 0
         with suppress(ProcessLookupError):
-            size = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
-            resource.prlimit(self._process.pid, resource.RLIMIT_AS, (size + STARVED_BYTES, resource.RLIM_INFINITY))
-            self._tell(Command("starve", seconds))
+            resource.prlimit(pid, resource.RLIMIT_AS, (size + STARVED_BYTES, resource.RLIM_INFINITY))
+        self._tell(Command("starve", seconds))
+        give_up_at = now() + STARVES_WITHIN_S
+        while now() < give_up_at:
+            if (most_memory(pid) or math.inf) > size + STARVED_BYTES / 2:
+                await asyncio.sleep(seconds)
+                return True
+            await asyncio.sleep(0.05)
+        return False
 
     async def words(self) -> list[LastWord]:
         """Of those that drained and of the one that runs now; but not of who was reaped on the way."""
         if not self.runs:
             return list(self._words)
-        said = self._expect("counters")
-        self._tell(Command("counters"))
         try:
-            return [*self._words, *self._word(await asyncio.wait_for(said, PATIENCE_S))]
+            return [*self._words, *self._word(await self._asked(Command("counters"), "counters", PATIENCE_S))]
         except TimeoutError:
             where = await self._where_it_hangs()
             raise TimeoutError(f"{self.name} does not say what it has counted; {where}") from None
@@ -219,6 +238,12 @@ class RunnerProcess(Member):
 
     def _word(self, said: Said) -> list[LastWord]:
         return [LastWord(said.runner_id, said.counters)] if said.runner_id == self._incarnation else []
+
+    async def _asked(self, command: Command, what: str, within_s: float) -> Said:
+        """Its next word of that kind. Raises TimeoutError."""
+        said = self._expect(what)
+        self._tell(command)
+        return await asyncio.wait_for(said, within_s)
 
     def _expect(self, what: str) -> asyncio.Future[Said]:
         future = self._said.get(what)

@@ -1,7 +1,8 @@
 """A runner process of the rig: `python -m holdfast.verify.host CONFIG`.
 
-It does what `holdfast run` does, and what the rig tells it over standard input, a line each: say its counters, block
-its event loop, wait in a transaction. It drains on SIGTERM, and writes where its threads are to its log on SIGUSR1.
+It does what `holdfast run` does, and what the rig tells it over standard input, a line each: say its counters or its
+clock, block its event loop, take all memory, wait in a transaction. It drains on SIGTERM, and writes where its threads
+are to its log on SIGUSR1.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from holdfast.ports.journal import Transaction
 from holdfast.runtime.app import App
 from holdfast.runtime.node import Node
 from holdfast.runtime.runner import Runner
 
-from .history import Recorder
+from .history import Recorder, now
 from .parent import end_with_parent
 from .scrapes import COUNTED
 from .subject import diaries, in_transaction, make_app
@@ -49,17 +52,21 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """`counters`, `block` or `starve` for some seconds, or `hold` a transaction open."""
+    """`counters`, `clock`, `block` or `starve` for some seconds, or `hold` a transaction open."""
 
     what: str
     seconds: float = 0.0
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What a runner says: `serving`, `holding`, `counters` or `drained`."""
+    """What a runner says: `serving`, `holding`, `counters`, `clock`, `blocked` or `drained`."""
 
     what: str
     runner_id: int = 0
+    seconds: float = 0.0
+    """For how long it was blocked; or since the epoch, by its clock."""
+    session: int = 0
+    """Which of the store's has the transaction that is held."""
     counters: list[tuple[str, dict[str, str], float]] = []
 
 
@@ -72,7 +79,9 @@ def counted(what: str, app: App, node: Node) -> Said:
     assert isinstance(node, Runner)
     samples = app.metrics.snapshot().items()
     return Said(
-        what, node.runner_id, [(name, dict(labels), value) for (name, labels), value in samples if name in COUNTED]
+        what,
+        node.runner_id,
+        counters=[(name, dict(labels), value) for (name, labels), value in samples if name in COUNTED],
     )
 
 
@@ -106,7 +115,11 @@ def _do(command: Command, count: Callable[[], Said]) -> None:
         case "counters":
             say(count())
         case "block":
+            began = now()
             threading.Event().wait(command.seconds)  # libfaketime 0.9.10 makes every `time.sleep` fail with EINVAL
+            say(Said("blocked", seconds=now() - began))
+        case "clock":
+            say(Said("clock", seconds=time.time()))
         case "starve":
             asyncio.get_running_loop().call_later(command.seconds, _all_there_is().clear)
         case "hold":
@@ -125,8 +138,9 @@ def _all_there_is() -> list[bytes]:
         return taken
 
 
-async def _hold() -> None:
-    say(Said("holding"))
+async def _hold(tx: Transaction) -> None:
+    (row,) = await tx.fetch("SELECT pg_backend_pid() AS session")
+    say(Said("holding", session=cast(int, row["session"])))
     await asyncio.sleep(HELD_S)
 
 

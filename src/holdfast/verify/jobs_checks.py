@@ -33,7 +33,7 @@ def _jobs(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:
     for event in events:
         if not event.verb.startswith("submit") or event.outcome != "ok":
             continue
-        ended = finals.jobs.get(event.value)
+        ended = finals.end_of(event.value)
         if ended is None or ended.state != JobState.COMPLETED:
             yield Violation("lost acknowledgement", f"job {event.value} ({event.operation}) ended as {ended}")
         if event.verb == "submit note" and not notes[event.operation]:
@@ -44,12 +44,17 @@ def _jobs(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:
     for event in events:
         if event.verb == "result" and event.outcome == "ok" and event.value != event.operation:
             yield Violation("illegal transition", f"job {event.key}: {event.value} instead of {event.operation}")
-    yield from _transitions(events)
+    yield from _transitions(events, finals)
 
 
-def _transitions(events: Sequence[Event]) -> Iterator[Violation]:
-    """Looks at one job by one client, one after the other: each state must be reachable from the one before."""
+def _transitions(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:
+    """Looks at one job by one client, one after the other: each state must be reachable from the one before.
+
+    Not at one that repeats another's key: its state is its own, its result the other's.
+    """
     for job, seen in by_key(event for event in events if event.verb in ("status", "result")).items():
+        if finals.end_of(job) is not finals.jobs.get(job):
+            continue
         last: JobState | None = None
         for event in sorted(seen, key=lambda event: event.called):
             if event.outcome != "ok":
@@ -77,9 +82,9 @@ def _cancels(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:
     """A cancelled job leaves no row, a completed one does, and what a cancel answered is how it ended."""
     notes = Counter(finals.notes)
     for job, seen in by_key(event for event in events if event.key).items():
-        ended = finals.jobs.get(job)
+        ended, own = finals.end_of(job), finals.jobs.get(job)
         operation = seen[0].operation
-        state = ended.state if ended else "nowhere"
+        state, own_state = ended.state if ended else "nowhere", own.state if own else "nowhere"
         if state not in (JobState.COMPLETED, JobState.CANCELLED):
             yield Violation("lost acknowledgement", f"job {job} ({operation}) ended as {state}")
         if bool(notes[operation]) != (state == JobState.COMPLETED):
@@ -89,8 +94,8 @@ def _cancels(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:
                 continue
             if event.verb == "cancel" and event.value in ("cancelled", "interrupted") and state != JobState.CANCELLED:
                 yield Violation("cancel", f"job {job} was said to be {event.value} and is {state}")
-            if event.verb == "end" and event.value != state:
-                yield Violation("illegal transition", f"job {job} was {event.value} and is {state}")
+            if event.verb == "end" and event.value != own_state:
+                yield Violation("illegal transition", f"job {job} was {event.value} and is {own_state}")
 
 
 def _poison(events: Sequence[Event], finals: Finals) -> Iterator[Violation]:

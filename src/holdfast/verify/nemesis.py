@@ -15,7 +15,7 @@ from .finals import read_finals
 from .history import Event, events, now
 from .recovery import recoveries
 from .report import Report
-from .rig import Plan, Rig, progress, rig_for
+from .rig import Plan, Rig, rig_for
 from .storm import Storm, harms, kinds_of, mark_overlaps, storm
 from .timeline import picture
 
@@ -30,13 +30,14 @@ async def run(plan: Plan, *, timeline: Path | None = None, harm: Callable[[Rig],
     """
     async with rig_for(plan) as rig:
         found = await harm(rig)
-        progress("verify: no more faults; all that was accepted may end")
+        rig.say("no more faults; what clients have begun may end")
         await rig.heal()
         await asyncio.gather(*(client.finish() for client in (*rig.clients, *rig.probers)))
+        rig.say("clients are done; what was accepted may end")
         unfinished = await _rest(rig)
         seen = await asyncio.to_thread(list, events(rig.folder / "events"))
-        progress(f"verify: checking {len(seen)} operations")
         finals = await read_finals(rig, seen, unfinished)
+        rig.say(f"checking {len(seen)} operations")
         if plan.keep:
             (rig.folder / "finals.json").write_bytes(msgspec.json.encode(finals))
             (rig.folder / "faults.json").write_bytes(msgspec.json.encode(found.injections))
@@ -61,7 +62,7 @@ async def _rest(rig: Rig) -> list[str]:
 
 def _report(rig: Rig, found: Storm, seen: Sequence[Event], finals: Finals) -> Report:
     plan = rig.plan
-    checked = check(seen, finals, harms(found.injections, margin_s=2 * plan.lease_ttl_s))
+    checked = check(seen, finals, harms(found.injections, margin_s=2 * plan.lease_ttl_s), told=rig.say)
     by_themselves = [what for member in rig.members for what in member.ended_by_itself]
     violations = [*checked.violations, *(Violation("process", what) for what in (*by_themselves, *found.errors))]
     mark_overlaps(found.injections, after_s=plan.lease_ttl_s)
@@ -73,8 +74,9 @@ def _report(rig: Rig, found: Storm, seen: Sequence[Event], finals: Finals) -> Re
         runners=plan.runners,
         acknowledged=dict(Counter(event.workload for event in noted if event.outcome == "ok")),
         unknown=sum(event.outcome == "unknown" for event in noted),
-        faults=dict(kinds_of(found.injections)),
-        overlapping=sum(one.overlapped for one in found.injections),
+        faults=dict(kinds_of(found.struck)),
+        overlapping=sum(one.overlapped for one in found.struck),
+        without_effect=dict(found.without_effect),
         not_run=found.not_run,
         violations=violations,
         looked_at={

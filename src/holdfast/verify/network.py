@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from .aftermath import Aftermath
@@ -41,7 +43,7 @@ def no_network() -> str | None:
     try:
         Network(1).close()
     except subprocess.CalledProcessError as error:
-        return f"network namespaces can't be made here: {error.stderr.decode(errors='replace').strip()}"
+        return f"network namespaces can't be made here: {error.stderr.strip()}"
     return None
 
 
@@ -96,7 +98,10 @@ class Cable:
         _run(*self.prefix, "nft", "-f", "-", said=_RULES)
 
     def pull(self) -> None:
+        """Raises OSError where that changes nothing."""
         _run("ip", "link", "set", self.namespace, "down")
+        if (state := Path(f"/sys/class/net/{self.namespace}/operstate").read_text().strip()) != "down":
+            raise OSError(f"the link of {self.namespace} is {state}")
 
     def plug_in(self) -> None:
         """The cable is in, and nothing is dropped or refused."""
@@ -106,11 +111,18 @@ class Cable:
 
     def drop(self, chain: Chain) -> None:
         """In that direction nothing gets through, and nobody hears of it."""
-        self._add(chain, "drop")
+        self._add(chain, "counter drop")
 
     def reset(self, chain: Chain) -> None:
         """Every connection that says something in that direction is broken."""
-        self._add(chain, "ip protocol tcp reject with tcp reset")
+        self._add(chain, "ip protocol tcp counter reject with tcp reset")
+
+    def struck(self, chain: Chain) -> int:
+        """How many packets were dropped or refused since then."""
+        counted = re.search(
+            r"counter packets (\d+)", _run(*self.prefix, "nft", "list", "chain", "ip", "holdfast", chain)
+        )
+        return 0 if counted is None else int(counted[1])
 
     def _add(self, chain: Chain, rule: str) -> None:
         _run(*self.prefix, "nft", "add", "rule", "ip", "holdfast", chain, _ON[chain], "eth0", *rule.split())
@@ -121,5 +133,5 @@ def _fresh_name() -> str:
     return f"hf{random.SystemRandom().randrange(16**6):06x}v"
 
 
-def _run(*command: str, said: str | None = None) -> None:
-    subprocess.run(command, check=True, capture_output=True, input=None if said is None else said.encode())
+def _run(*command: str, said: str | None = None) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, input=said).stdout

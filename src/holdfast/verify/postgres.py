@@ -25,6 +25,7 @@ from holdfast.errors import ConfigurationError
 from .aftermath import Aftermath
 from .disk import Disk
 from .history import now
+from .proc import children, runs, stands_still
 
 PATIENCE_S = 60.0
 CONNECT_S = 5
@@ -123,12 +124,16 @@ class LocalPostgres:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
+    @property
+    def frozen(self) -> bool:
+        return stands_still(self._family)
+
     async def ended(self) -> None:
         """Returns when every process of it is gone."""
         process = self._process
         if process is not None:
             await asyncio.to_thread(process.wait)
-        while any(_runs(pid) for pid in self._family):  # noqa: ASYNC110 - its children are not ours: nobody tells
+        while any(runs(pid) for pid in self._family):  # noqa: ASYNC110 - its children are not ours: nobody tells
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
@@ -143,7 +148,7 @@ class LocalPostgres:
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        self._family = [self._process.pid, *_children(self._process.pid)]
+        self._family = [self._process.pid, *children(self._process.pid)]
         for pid in self._family:
             try:
                 os.kill(pid, number)
@@ -177,17 +182,3 @@ def _candidates() -> Iterator[Path]:
     if found:
         yield Path(found).resolve().parent
     yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

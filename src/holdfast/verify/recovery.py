@@ -12,8 +12,11 @@ from .history import Event
 from .network import DROP_PACKETS, LINK_DOWN
 from .storm import Injection
 
-OVERLAPPING = "overlapping"
-BEYOND_LEASE_S = {"kill": 1.0, "freeze": 1.0, "freeze in transaction": 1.0, LINK_DOWN: 1.0, OVERLAPPING: 3.0}
+OVERLAPPING, OVERLAPPING_KILL_STORE = "overlapping", "overlapping, with kill store"
+BEYOND_LEASE_S = {"kill": 1.0, "freeze": 1.0, "freeze in transaction": 1.0, LINK_DOWN: 1.0} | {
+    OVERLAPPING: 3.0,
+    OVERLAPPING_KILL_STORE: 3.0,
+}
 """What a fault may take beyond the lease at the 99th percentile."""
 DRAIN_S = 0.5
 """The longest gap of a drain at the 99th percentile."""
@@ -52,12 +55,20 @@ def recoveries(injections: Sequence[Injection], events: Iterable[Event], *, leas
     overlapped = [one for one in injections if one.overlapped]
     later = [one.began for one in overlapped if one.fault in KEEPS_AWAY]
     later += [one.ended for one in overlapped if one.fault in HOLDS_UP]
+    kills = [one for one in overlapped if one.fault == "kill store"]
     seen: dict[str, list[float]] = defaultdict(list)
     for injection in injections:
         if injection.owned is not None:
-            name = OVERLAPPING if injection.overlapped else f"{injection.fault}, alone"
+            name = f"{injection.fault}, alone"
+            if injection.overlapped:
+                met = any(_meet(injection, one, lease_ttl_s) for one in kills)
+                name = OVERLAPPING_KILL_STORE if met else OVERLAPPING
             seen[name] += _aways(injection, injection.owned, gaps, later if injection.overlapped else ())
     return [_told(name, sorted(aways), lease_ttl_s) for name, aways in sorted(seen.items()) if aways]
+
+
+def _meet(one: Injection, other: Injection, after_s: float) -> bool:
+    return one.began < other.ended + after_s and other.began < one.ended + after_s
 
 
 def _aways(

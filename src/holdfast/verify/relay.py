@@ -27,6 +27,8 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self._hears = {"in": asyncio.Event(), "out": asyncio.Event()}
         self.latency_s = 0.0
+        self.struck = 0
+        """How often something that came this way was delayed, held up or cut."""
         self.hear()
 
     async def listen_unix(self, path: str) -> None:
@@ -49,6 +51,7 @@ class Relay:
 
     def cut(self) -> None:
         """Ends every connection there is now."""
+        self.struck += len(self._writers)
         for writer in list(self._writers):
             writer.transport.abort()
 
@@ -70,7 +73,7 @@ class Relay:
         ends = [writer]
         self._writers.add(writer)
         try:
-            await self._hears["in"].wait()
+            await self._heard("in")
             with suppress(OSError):
                 far_reader, far_writer = await self._dial()
                 ends.append(far_writer)
@@ -86,10 +89,15 @@ class Relay:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 if self.latency_s:
+                    self.struck += 1
                     await asyncio.sleep(self.latency_s)
-                await self._hears[direction].wait()
+                await self._heard(direction)
                 writer.write(data)
                 await writer.drain()
-            await self._hears[direction].wait()
+            await self._heard(direction)
             await writer.drain()
         writer.close()  # whoever ended it, the other side hears of it, after all that was said before
+
+    async def _heard(self, direction: Direction) -> None:
+        self.struck += not self._hears[direction].is_set()
+        await self._hears[direction].wait()

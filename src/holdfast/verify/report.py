@@ -26,6 +26,8 @@ class Report:
     unknown: int
     faults: dict[str, int]
     overlapping: int
+    without_effect: dict[str, int]
+    """Tries that struck nothing, which are not among the faults."""
     not_run: dict[str, str]
     violations: Sequence[Violation]
     looked_at: Mapping[str, int]
@@ -56,6 +58,7 @@ class Report:
             "acknowledged": {"total": sum(self.acknowledged.values()), **self.acknowledged},
             "unknown": self.unknown,
             "faults": {"total": sum(self.faults.values()), "overlapping": self.overlapping, "kinds": self.faults},
+            "without_effect": self.without_effect,
             "not_run": self.not_run,
             "violations": {kind: kinds[kind] for kind in CHECKED},
             "first_violations": [list(violation) for violation in first_of_each(self.violations)],
@@ -86,6 +89,7 @@ class Report:
             *(f"    {name:<12} {count}" for name, count in sorted(self.acknowledged.items())),
             f"  {sum(self.faults.values())} faults of {len(self.faults)} kinds, {self.overlapping} of them overlapping",
             *(f"    {name:<24} {count}" for name, count in sorted(self.faults.items())),
+            *(f"    {name:<24} had no effect {n} more times" for name, n in sorted(self.without_effect.items())),
             *(f"    {name:<24} not run: {reason}" for name, reason in sorted(self.not_run.items())),
             "  checked",
             *(f"    {kind:<24} {kinds[kind] or 'none'}" for kind in CHECKED),

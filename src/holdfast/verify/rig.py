@@ -77,6 +77,10 @@ class Rig:
     def members(self) -> list[RunnerProcess | ClientProcess]:
         return [*self.runners, *self.clients, *self.probers]
 
+    def say(self, what: str) -> None:
+        """To whoever waits, with the seconds since the start."""
+        progress(f"verify: {now() - self.started:6.1f} s  {what}")
+
     async def heal(self) -> None:
         """Nothing is broken any more, and every runner serves."""
         if self.postgres is not None:

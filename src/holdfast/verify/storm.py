@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .evidence import Harm
-from .faults import DRAINS, FAULTS, Fault
+from .faults import DRAINS, FAULTS, Fault, NoEffect
 from .history import now
-from .rig import Rig, progress
+from .rig import Rig
 
 OWNERS_WITHIN_S = 2.0
 EVERY_S, ALONE_S, ALONE_LEASES = 60.0, 10.0, 2.5
 """How often faults come one by one, and for how long: some seconds and some leases."""
+TRIES_ENOUGH = 5
+"""A kind that has struck nothing after so many can't strike."""
 CALM_S = 1.0
 """Beyond a lease, before and after one that is alone."""
 
@@ -32,6 +34,8 @@ class Injection:
     owned: frozenset[str] | None = None
     """The probes that lived where it struck; None where that is not known or makes no sense."""
     error: str | None = None
+    no_effect: str | None = None
+    """Why it struck nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,8 +46,25 @@ class Storm:
     not_run: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
+    def struck(self) -> list[Injection]:
+        return [one for one in self.injections if one.no_effect is None]
+
+    @property
+    def without_effect(self) -> Counter[str]:
+        return Counter(one.fault for one in self.injections if one.no_effect is not None)
+
+    @property
     def errors(self) -> list[str]:
-        return [f"{one.fault} of {one.target}: {one.error}" for one in self.injections if one.error]
+        """A fault that has failed; and a kind that took no effect however often it was tried."""
+        struck = kinds_of(self.struck)
+        return [
+            *(f"{one.fault} of {one.target}: {one.error}" for one in self.injections if one.error),
+            *(
+                f"{fault}: no effect in {tries} tries"
+                for fault, tries in self.without_effect.items()
+                if tries >= TRIES_ENOUGH and not struck[fault]
+            ),
+        ]
 
 
 async def storm(rig: Rig) -> Storm:
@@ -105,9 +126,12 @@ async def _inject(rig: Rig, found: Storm, fault: Fault, number: int, rng: random
     owned = await _probes_of(rig, number) if fault.of == "runner" and fault.target in ("process", "cable") else None
     injection = Injection(fault=fault.name, target=fault.victim(number), began=now(), owned=owned)
     found.injections.append(injection)
-    progress(f"verify: {injection.began - rig.started:6.1f} s  {fault.name}: {injection.target}")
+    rig.say(f"{fault.name}: {injection.target}")
     try:
         await fault.run(rig, number, rng)
+    except NoEffect as reason:
+        injection.no_effect = str(reason)
+        rig.say(f"{fault.name}: {injection.target}: no effect: {reason}")
     except Exception as error:
         injection.error = repr(error)
     finally:
@@ -125,14 +149,15 @@ async def _probes_of(rig: Rig, number: int) -> frozenset[str] | None:
 
 
 def mark_overlaps(injections: Sequence[Injection], *, after_s: float) -> None:
-    """A fault overlaps with another one if the other was there before its consequences were over."""
+    """A fault overlaps with another one if the other was there before its consequences were over; a drain has none."""
     reach, last = float("-inf"), None
     for one in sorted(injections, key=lambda one: one.began):
         one.overlapped = one.began < reach
         if one.overlapped and last is not None:
             last.overlapped = True
-        if one.ended + after_s > reach:
-            reach, last = one.ended + after_s, one
+        over = one.ended + (0.0 if one.fault in DRAINS else after_s)
+        if over > reach:
+            reach, last = over, one
 
 
 def harms(injections: Sequence[Injection], *, margin_s: float) -> list[Harm]:

@@ -29,7 +29,7 @@ TABLES = (
 """The user's own; without unique keys, so that what is doubled can be seen."""
 OPENING_BALANCE = 1000
 
-in_transaction: list[Callable[[], Awaitable[None]]] = []
+in_transaction: list[Callable[[Transaction], Awaitable[None]]] = []
 """What a handler does in its open transaction, once: the rig freezes a runner there."""
 diaries: list[tuple[str, Recorder]] = []
 """This runner's name, and where it notes what the store can't take back."""
@@ -240,7 +240,7 @@ async def _note(operation: str) -> None:
     async with job_context().transaction() as tx:
         await _write(tx, operation)
         if in_transaction:
-            await in_transaction.pop()()
+            await in_transaction.pop()(tx)
 
 
 async def _write(tx: Transaction, operation: str) -> None:

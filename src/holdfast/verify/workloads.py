@@ -16,9 +16,10 @@ from .desk import TRY_S, Desk, attempt
 from .history import Event, now
 from .subject import Account, Counter, Pharmacy, Probe, Register, Roll, echo, linger, note, note_slowly, swallow
 
-OPERATIONS_PER_ENTITY = 200
+TRANSFERS_PER_BANK = 200
 ACCOUNTS = 4
-BURST = 20
+SENT_PER_ENTITY, BURST = 100, 25
+ADDS = 10
 REGISTER_OPERATIONS = 48
 REGISTER_SENDERS = 3
 PROBES = 32
@@ -32,20 +33,27 @@ GAP_S = 0.25
 
 
 async def counter(desk: Desk) -> None:
-    """Volatile fetch-and-add, on counters that all clients share."""
+    """Volatile fetch-and-add, several at once, on counters that all clients share."""
     key = f"counter-{int(now() / 20)}-{desk.rng.randrange(4)}"
-    await desk.once("counter", key, "add", desk.ref(Counter, key).add.opts(timeout=TRY_S))
+    add = desk.ref(Counter, key).add.opts(timeout=TRY_S)
+    await asyncio.gather(*(desk.once("counter", key, "add", add) for _ in range(ADDS)))
 
 
 async def roll(desk: Desk) -> None:
-    """Bursts of durable sends without waiting in between; what was not acknowledged is sent again under its key."""
+    """Bursts of durable sends without waiting in between; what was not acknowledged is sent again under its key.
+
+    The last one for each list is a call, so that nobody gets further ahead of what was handled.
+    """
     for generation in itertools.count():
         key = f"roll-{desk.name}-{generation}"
-        for _ in range(OPERATIONS_PER_ENTITY // BURST):
+        for _ in range(SENT_PER_ENTITY // BURST):
             if desk.stopping.is_set():
                 return
             await asyncio.gather(*(_sent(desk, key, desk.operation()) for _ in range(BURST)))
             await desk.breathe()
+        operation = desk.operation()
+        call = partial(desk.ref(Roll, key).append.opts(timeout=TRY_S), operation)
+        await desk.until_done("roll", key, "call", call, operation)
 
 
 async def _sent(desk: Desk, key: str, operation: str) -> None:
@@ -69,7 +77,7 @@ async def bank(desk: Desk) -> None:
     """Transfers between the accounts of a bank of one's own."""
     for generation in itertools.count():
         names = [f"account-{desk.name}-{generation}-{number}" for number in range(ACCOUNTS)]
-        for _ in range(OPERATIONS_PER_ENTITY):
+        for _ in range(TRANSFERS_PER_BANK):
             if desk.stopping.is_set():
                 return
             giver, taker = desk.rng.sample(names, 2)
@@ -231,7 +239,7 @@ def again_and_again(body: Workload) -> Workload:
 
 SENDERS: dict[str, tuple[Workload, int]] = {
     "counter": (again_and_again(counter), 2),
-    "roll": (roll, 2),
+    "roll": (roll, 4),
     "shared": (again_and_again(called_roll), 2),
     "bank": (bank, 2),
     "register": (register, REGISTER_SENDERS),

@@ -67,6 +67,26 @@ def test_a_run_that_was_right_has_no_violations() -> None:
     assert kinds(EVENTS, dataclasses.replace(FINALS, counters={"c": 2})) == set()
 
 
+def test_a_job_that_repeated_a_key_ends_as_the_first_one_does() -> None:
+    """It came out of the inbox and is cancelled itself; what it was submitted for was done once, by the other."""
+    events = [
+        event("jobs", "", "j-1", "submit note", "ok", "8"),
+        event("jobs", "8", "j-1", "status", "ok", "cancelled"),
+        event("jobs", "8", "j-1", "result", "ok", "j-1", called=2.0, returned=3.0),
+        event("cancel", "9", "k-2", "end", "ok", "cancelled"),
+    ]
+    ends = {number: JobEnd(number, "note", "cancelled", None, same_as="1") for number in ("8", "9")}
+    right = dataclasses.replace(FINALS, jobs={**FINALS.jobs, **ends}, notes=["j-1", "k-2", "p-1"])
+    assert kinds([*EVENTS, *events], right) == set()
+    lost = dataclasses.replace(right, jobs={**right.jobs, "8": JobEnd("8", "note", "cancelled", None, same_as="0")})
+    assert kinds([*EVENTS, *events], lost) == {"lost acknowledgement"}
+
+
+def test_an_entity_that_does_not_answer_is_told_once() -> None:
+    """And not as everything that it may hold."""
+    assert kinds(EVENTS, dataclasses.replace(FINALS, counters={}, rolls={}, unfinished=["c", "r"])) == {"unfinished"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind"),
     [

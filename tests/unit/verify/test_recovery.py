@@ -36,7 +36,7 @@ def test_where_faults_overlap_it_counts_from_the_last_that_kept_the_entity_away(
         Injection(fault="kill store", target="store", began=12.0, ended=15.0, overlapped=True),
     ]
     (found,) = recoveries(done, [gap("probe-1", 10.0, 18.0)], lease_ttl_s=6.0)
-    assert (found.fault, found.longest) == ("overlapping", 3.0)
+    assert (found.fault, found.longest) == ("overlapping, with kill store", 3.0)
 
 
 def test_the_occurrences_of_a_schedule_are_counted_from_the_first_to_the_last() -> None:

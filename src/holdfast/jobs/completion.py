@@ -17,6 +17,7 @@ from typing import assert_never
 
 from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.kit.backoff import Backoff
+from holdfast.kit.batching import Closed
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.job import EndStart, JobRow, JobState
 from holdfast.ports.journal import OpenTransaction
@@ -143,7 +144,7 @@ class Completion:
         if not ours:
             self.abroad.report(ending, transaction)
         elif transaction is None:
-            self._commits.add(ending)
+            self._hand_in(ending)
         else:
             self.settling[attempt] = None
             settling = self._settle_transaction(ending, transaction)
@@ -212,9 +213,15 @@ class Completion:
 
     def _offer_again(self, ending: Ending) -> None:
         if ending.attempt.held.row.shard in self._holdings:
-            self._commits.add(ending)
+            self._hand_in(ending)
         else:
             self.abroad.report(ending, None)
+
+    def _hand_in(self, ending: Ending) -> None:
+        try:
+            self._commits.add(ending)
+        except Closed:  # the lease has ended: its start record tells the next owner of the attempt
+            self._drop(ending)
 
     def _fail_instead(self, ending: Ending, error: Exception) -> None:
         """What the handler wanted to be written can't be: its attempt has failed."""

@@ -17,6 +17,10 @@ class Elsewhere(Door, Protocol):
         """How a durable message ends that somebody else has, waited for. Raises as `LocalDoor.result`."""
         ...
 
+    def leads_to(self, address: Address) -> bool:
+        """Whether durable messages to this entity are on their way through this door, or wait in the inbox."""
+        ...
+
 
 class Nowhere:
     """For a runner that is alone: what it does not serve, nobody does."""
@@ -41,6 +45,9 @@ class Nowhere:
 
     async def outcome(self, message_id: int, timeout_s: float, *, shard: int | None = None) -> Any:
         raise self._not_here()
+
+    def leads_to(self, _: Address) -> bool:
+        return False
 
 
 class _Refused:

@@ -85,6 +85,10 @@ class LocalDoor:
         """Known without trying: a call that has to follow a refusal costs several times as much."""
         return not (self._alone or address in self._live or self._manager.serves(address))
 
+    def _goes_elsewhere(self, address: Address) -> bool:
+        """Whether a durable message has to: also behind earlier ones, sent while the entity was another runner's."""
+        return not self._alone and (self.elsewhere.leads_to(address) or self._surely_elsewhere(address))
+
     async def call(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Any:
@@ -137,7 +141,7 @@ class LocalDoor:
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Receipt[Any]:
         caller = current_turn.get()
-        if (caller is None or options.detached) and self._surely_elsewhere(address):
+        if (caller is None or options.detached) and self._goes_elsewhere(address):
             return await self.elsewhere.send(address, handler, args, kwargs, options)
         started = perf_counter()
         try:
@@ -274,7 +278,7 @@ class LocalDoor:
     async def call_durable(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Any:
-        if self._surely_elsewhere(address):
+        if self._goes_elsewhere(address):
             return await self.elsewhere.call_durable(address, handler, args, kwargs, options)
         started = perf_counter()
         try:

@@ -152,6 +152,9 @@ class RemoteDoor:
         meter.succeeded(perf_counter() - started)
         return receipt
 
+    def leads_to(self, address: Address) -> bool:
+        return address in self._lines
+
     def stream(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> AsyncIterator[Any]:

@@ -119,6 +119,10 @@ class Lines:
         self._pass = 0
         self._passing = False
 
+    def __contains__(self, address: Address) -> bool:
+        """Whether something sent here has not been answered, or may still be in the inbox."""
+        return address in self._lines
+
     async def deliver(self, address: Address, call: Call, timeout_s: float) -> Reply | Left:
         """Sends the message until it is answered, or left in the inbox.
 

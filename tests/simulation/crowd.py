@@ -25,7 +25,7 @@ from holdfast.errors import (
     RunnerNotRegistered,
     RunnerUnavailable,
 )
-from holdfast.kit.batching import GroupCommit
+from holdfast.kit.batching import GroupCommit, Lanes
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.hashing import shard_of
 from holdfast.kit.ids import IdPool
@@ -81,7 +81,9 @@ class Member:
         self.runner_id = await self.store.membership.register(Registration("", "1", (), ("default",), 1.0, 6_000_000))
         self.wheel = DeadlineWheel(loop)
         journal = self.store.journal
-        self.group: GroupCommit[CommitItem] = GroupCommit(lambda batch: journal.commit(batch), loop=loop, splits=splits)
+        self.group: Lanes[CommitItem] = Lanes(
+            [GroupCommit(lambda batch: journal.commit(batch), loop=loop, splits=splits) for _ in range(2)]
+        )
         link = Link("crowd", self.crowd.app._link.run_blocking)
         self.engine = EntityEngine(
             Surroundings(

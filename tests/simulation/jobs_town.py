@@ -14,7 +14,7 @@ from holdfast.jobs.engine import JobEngine
 from holdfast.jobs.handle import JobHandle
 from holdfast.jobs.job_type import Lane
 from holdfast.jobs.surroundings import Lent, Surroundings
-from holdfast.kit.batching import GroupCommit
+from holdfast.kit.batching import GroupCommit, Lanes
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
@@ -60,7 +60,9 @@ class Node:
         self.alive = True
         loop = asyncio.get_running_loop()
         self.wheel = DeadlineWheel(loop)
-        self.commits: GroupCommit[CommitItem] = GroupCommit(store.journal.commit, loop=loop, splits=_splits)
+        self.commits: Lanes[CommitItem] = Lanes(
+            [GroupCommit(store.journal.commit, loop=loop, splits=_splits) for _ in range(2)]
+        )
         around = Surroundings(
             commits=self.commits,
             journal=store.journal,

@@ -190,7 +190,7 @@ class Admission:
             caller.stage(cancel)
             caller.after_commit(lambda: self._delivery.forget_timer(row.id))
         else:
-            await self._committer.written([cancel])
+            await self._committer.written(self._manager.shard_of(address), [cancel])
             self._delivery.forget_timer(row.id)
         return True
 
@@ -264,7 +264,7 @@ class Admission:
         def failed(error: BaseException) -> None:
             self._delivery.refuse(turn, surely_not_written(error))
 
-        self._committer.write([*rows, row], len(row.payload), stored, failed)
+        self._committer.write(row.shard, [*rows, row], len(row.payload), stored, failed)
 
 
 def _refuse_conflict(earlier: MessageRow | DoneRow, row: MessageRow) -> None:

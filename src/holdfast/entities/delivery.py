@@ -138,6 +138,7 @@ class Delivery:
 
     def store(self, turn: DurableTurn) -> RowsItem:
         return self._committer.write(
+            turn.row.shard,
             [turn.row],
             len(turn.row.payload),
             turn.stored_now,
@@ -158,13 +159,13 @@ class Delivery:
             self.refuse(turn, error)
         elif await until_answered(lambda: self._reader.done(turn.row.id)) is not None:
             # It has ended meanwhile, taking itself for not stored.
-            await until_answered(lambda: self._take_away(turn.row.id))
+            await until_answered(lambda: self._take_away(turn.row))
         else:
             turn.stored_now()
 
-    async def _take_away(self, message_id: int) -> None:
+    async def _take_away(self, row: MessageRow) -> None:
         with suppress(Conflict):  # an earlier try has done it
-            await self._committer.written([Consume(message_id)])
+            await self._committer.written(row.shard, [Consume(row.id)])
 
     def hold(self, turn: DurableTurn) -> None:
         activation = turn.activation

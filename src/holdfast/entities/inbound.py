@@ -63,7 +63,7 @@ class Inbound:
             with self._inflight.looking() as passed:
                 if turn is not None or await self._is_stored(row.id):
                     self._check_held(shard, moment)
-                    return self._write([taken], 0)
+                    return self._write(shard, [taken], 0)
                 earlier = None if row.key is None else await self._holder_of_key(row, row.key)
                 if earlier is not None:
                     self._check_held(shard, moment)
@@ -79,7 +79,7 @@ class Inbound:
 
     async def take_away(self, taken: Take) -> None:
         """Deletes an inbox row that led to nothing to be stored. Raises PersistenceError."""
-        await self._write([taken], 0)
+        await self._write(0, [taken], 0)
 
     async def _catch_up(self, row: MessageRow) -> None:
         """What an entity has had stored since before this runner had it comes before what it gets from the inbox."""
@@ -101,12 +101,14 @@ class Inbound:
     ) -> asyncio.Future[None] | None:
         """What becomes of a message whose key is in use."""
         if earlier.payload_hash != row.payload_hash:
-            return self._write([taken, self._done(row, OutcomeKind.KEY_CONFLICT, (row.key or "").encode())], 0)
+            return self._write(
+                row.shard, [taken, self._done(row, OutcomeKind.KEY_CONFLICT, (row.key or "").encode())], 0
+            )
         if isinstance(earlier, DoneRow):
             hosted = self._manager.hosted.get(row.entity_type)
             if hosted is not None:
                 hosted.duplicates.inc()
-            return self._write([taken, self._done(row, OutcomeKind(earlier.kind), earlier.outcome)], 0)
+            return self._write(row.shard, [taken, self._done(row, OutcomeKind(earlier.kind), earlier.outcome)], 0)
         turn = self._inflight.get(earlier.id)
         if turn is not None:
             turn.listeners.append(_Again(again))
@@ -148,10 +150,11 @@ class Inbound:
             if failure.executed == "unknown":  # it may be out of the inbox and among the messages
                 self._delivery.catching_up.look_for([row.id])
 
-        return self._write(rows, len(row.payload), stored, failed)
+        return self._write(row.shard, rows, len(row.payload), stored, failed)
 
     def _write(
         self,
+        shard: int,
         rows: list[Row],
         size_bytes: int,
         stored: Callable[[], None] | None = None,
@@ -171,7 +174,7 @@ class Inbound:
             if not known.done():
                 known.set_exception(surely_not_written(error))
 
-        self._committer.write(rows, size_bytes, committed, failed)
+        self._committer.write(shard, rows, size_bytes, committed, failed)
         return known
 
 

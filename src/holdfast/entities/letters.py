@@ -82,7 +82,7 @@ class Letters:
         if letter.shard not in self._manager.shards:
             raise self._manager.not_here()
         try:
-            await self._committer.written([DeadMessageEnd(letter.id), *more])
+            await self._committer.written(letter.shard, [DeadMessageEnd(letter.id), *more])
         except Conflict:
             await self._letter(letter.id)  # somebody else was faster, or the key is in use
             raise

@@ -182,7 +182,7 @@ class LocalDoor:
     async def cancel_timer(self, address: Address, name: str) -> bool:
         caller, shard = current_turn.get(), self._manager.shard_of(address)
         turn = caller if isinstance(caller, HandlerTurn) else None
-        if not self._is_foreign(turn, shard):
+        if not self._is_foreign(turn, shard, timer=turn is not None):
             return await self._admission.cancel_timer(address, name, turn)
         if turn is None:
             return await self.elsewhere.cancel_timer(address, name)
@@ -193,11 +193,14 @@ class LocalDoor:
         turn.after_commit(lambda: self.inbox_left())
         return await self._admission.has_timer(address, name) or unstaged
 
-    def _is_foreign(self, caller: object, shard: int) -> bool:
-        """Whether a handler's row for this shard is for another owner. Its own shard is not, as long as it runs."""
+    def _is_foreign(self, caller: object, shard: int, *, timer: bool) -> bool:
+        """Whether a handler's row for this shard goes through its inbox. Its own shard's does not, as long as it runs.
+
+        A timer's does, whoever owns the shard: there it stands in line with the commits of the timer's own entity.
+        """
         if isinstance(caller, HandlerTurn) and caller.activation.shard == shard:
             return False
-        return not self._manager.shards.serves(shard)
+        return timer or not self._manager.shards.serves(shard)
 
     async def result(self, message_id: int, timeout: float | None) -> Any:
         """The outcome of a durable message. Raises MessageNotFound, SendTimeout, MessageDead, the declared error."""
@@ -331,15 +334,14 @@ class LocalDoor:
     def _stage(self, caller: Any, row: MessageRow) -> None:
         """Joins the handler's transaction."""
         behind = not row.due_at and _leaves_for(caller, row.shard)
-        if row.key is not None or behind or self._is_foreign(caller, row.shard):
+        if row.key is not None or behind or self._is_foreign(caller, row.shard, timer=row.name is not None):
             # Only the owner can tell, and only once this is committed, whether the key is in use.
             entry = left(row)
             caller.stage(entry, len(entry.body))
             caller.after_commit(lambda: self.inbox_left())
             return
         if row.name is not None:
-            if isinstance(caller, HandlerTurn):
-                unstage(caller, row.address, row.name)
+            unstage(caller, row.address, row.name)
             caller.stage(cancel_of(row))
         caller.stage(row, len(row.payload))
         caller.after_commit(lambda: self._deliver_staged(caller, row))

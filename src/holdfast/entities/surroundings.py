@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
-from holdfast.ports.commits import CommitItem
+from holdfast.ports.commits import Commits
 from holdfast.ports.journal import Journal
 from holdfast.ports.reads import MessageReader
 from holdfast.ports.territory import Territory
@@ -31,7 +30,7 @@ class Surroundings:
 
     types: Mapping[type[Any], EntityType]
     link: Link
-    group: GroupCommit[CommitItem]
+    group: Commits
     """The group commit that all engines of the runner share; it writes to `journal`."""
     journal: Journal
     reader: MessageReader

@@ -81,7 +81,8 @@ class Suspects:
         while True:
             record = await until_answered(self._around.ids.take)
             try:
-                await self._committer.written([StartRecord(record, me, me, pair, self._around.clock.now_us())])
+                row = StartRecord(record, me, me, pair, self._around.clock.now_us())
+                await self._committer.written(record, [row])
             except FencedOut:
                 raise
             except PersistenceError:
@@ -91,7 +92,7 @@ class Suspects:
 
     def _take_away(self, record: int) -> None:
         """Where that fails it stays, and speaks of nothing: what has ended is not there, or has no crashes."""
-        self._committer.write([EndStart(record)], 0, _nothing, _nothing)
+        self._committer.write(record, [EndStart(record)], 0, _nothing, _nothing)
 
 
 def _nothing(*_: object) -> None:

@@ -62,6 +62,10 @@ class EntityUnit(CommitItem):
         self.size_bytes = 0
 
     @property
+    def line(self) -> int:
+        return self._activation.shard
+
+    @property
     def full(self) -> bool:
         return len(self.turns) >= self._limit
 
@@ -121,16 +125,26 @@ def state_row(activation: Activation, encoded: bytes) -> StateRow:
 class RowsItem(CommitItem):
     """Rows that commit for themselves: an admission, a timer, a retry."""
 
-    __slots__ = ("_done", "_failed", "was_taken")
+    __slots__ = ("_done", "_failed", "_line", "was_taken")
 
     def __init__(
-        self, rows: list[Row], size_bytes: int, done: Callable[[], None], failed: Callable[[BaseException], None]
+        self,
+        line: int,
+        rows: list[Row],
+        size_bytes: int,
+        done: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
+        self._line = line
         self.rows = rows
         self.size_bytes = size_bytes
         self._done = done
         self._failed = failed
         self.was_taken = False
+
+    @property
+    def line(self) -> int:
+        return self._line
 
     def withdraw(self) -> None:
         """Before a flush has taken it: nothing of it is written, and nobody hears of it."""
@@ -150,11 +164,6 @@ class RowsItem(CommitItem):
 
 def _nothing(*_: object) -> None:
     pass
-
-
-def _tell(known: asyncio.Future[None]) -> None:
-    if not known.done():
-        known.set_result(None)
 
 
 class Committer:
@@ -236,13 +245,17 @@ class Committer:
 
     def write(
         self,
+        line: int,
         rows: list[Row],
         size_bytes: int,
         done: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> RowsItem:
-        """Rows for themselves; exactly one of the two is called once the outcome is known."""
-        item = RowsItem(rows, size_bytes, done, failed)
+        """Rows for themselves, about entities in the line of their shard.
+
+        Exactly one of the two is called once the outcome is known.
+        """
+        item = RowsItem(line, rows, size_bytes, done, failed)
         try:
             self._group.add(item)
         except Closed as closed:
@@ -250,20 +263,14 @@ class Committer:
         return item
 
     async def settled(self) -> None:
-        """Returns once it is known what became of all that has been handed in until now.
+        """Returns once it is known what became of all that has been handed in until now."""
+        await self._group.settled()
 
-        Units commit in the order they come, one flush after the other: an empty one is known last.
-        """
-        if not self._group.busy:
-            return
-        known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.write([], 0, lambda: _tell(known), lambda _: _tell(known))
-        await known
-
-    async def written(self, rows: list[Row]) -> None:
+    async def written(self, line: int, rows: list[Row]) -> None:
         """The same, for who waits. Raises PersistenceError."""
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.write(
+            line,
             rows,
             0,
             lambda: None if known.done() else known.set_result(None),

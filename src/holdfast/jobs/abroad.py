@@ -107,7 +107,7 @@ class Abroad:
             unit = self._unit(ending, number, successor)
             try:
                 if transaction is None:
-                    await commit_unit(self._around.commits, unit)
+                    await commit_unit(self._around.commits, unit, line=record.line)
                 else:
                     await self._commit_transaction(transaction, unit)
             except (FencedOut, Conflict):

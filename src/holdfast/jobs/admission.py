@@ -32,7 +32,6 @@ from holdfast.errors import (
 from holdfast.kit.hashing import payload_hash
 from holdfast.model.ids import micros
 from holdfast.model.job import JobRow
-from holdfast.ports.commits import CommitItem
 from holdfast.ports.turn import Turn, current_turn
 
 from .call import JobCall
@@ -40,6 +39,7 @@ from .door import JobDoor
 from .handle import JobHandle
 from .holdings import Holdings, moved
 from .straight import Start
+from .submission import Submission
 from .surroundings import Surroundings
 from .tally import Tallies
 
@@ -66,39 +66,6 @@ class _KeysOfTurn(NamedTuple):
 
 
 _staged_keys: ContextVar[_KeysOfTurn | None] = ContextVar("holdfast_staged_keys", default=None)
-
-
-class Submission(CommitItem):
-    """Rows of new jobs on their way to the store; with `start` the only one begins to run when it is there."""
-
-    __slots__ = ("_began", "_jobs", "_start", "_stored", "done")
-
-    def __init__(
-        self,
-        jobs: Sequence[JobRow],
-        done: asyncio.Future[None],
-        began: float,
-        stored: Callable[[Sequence[JobRow], float, Start | None], None],
-        start: Start | None,
-    ) -> None:
-        self.rows = list(jobs) if start is None else [*jobs, start.row]
-        self.size_bytes = len(jobs[0].payload) if len(jobs) == 1 else sum([len(row.payload) for row in jobs])
-        self.done = done
-        self._began = began
-        self._jobs = jobs
-        self._stored = stored
-        self._start = start
-
-    def committed(self) -> None:
-        self._stored(self._jobs, self._began, self._start)
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def failed(self, error: BaseException) -> None:
-        if self._start is not None:
-            self._start.failed()
-        if not self.done.done():
-            self.done.set_exception(error)
 
 
 class Admission:

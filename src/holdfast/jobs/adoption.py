@@ -133,19 +133,17 @@ class Adoption:
 
     async def _known(self, shards: Collection[int]) -> None:
         """Returns once the outcome of everything handed to the store up to now is known."""
-        while True:
+        await self._around.commits.settled()
+        while rows := self._dispatcher.doubts():
             unit = Unit()
-            unit.rows += self._dispatcher.doubts()
+            unit.rows += rows
             try:
                 await commit_unit(self._around.commits, unit)
             except PersistenceError as error:
-                if not unit.rows:
-                    break  # what came before it has had its answer
                 log.warning("shards can't be given away yet: %s", error)
                 await asyncio.sleep(AGAIN_S)
             else:
                 self._dispatcher.certain(unit)
-                break
         ended = [one for one in (*self._completion.settling, *self._completion.abroad) if one.ended]
         if unknown := [one.watch() for one in ended if one.held.row.shard in shards]:
             await asyncio.wait(unknown)  # until each is written, as the owner's word or as a report to the next one

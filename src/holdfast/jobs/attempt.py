@@ -74,13 +74,14 @@ class Record:
     """A start record of this executor, and how many of its attempts have not ended.
 
     `older` are ids under which it may be stored too: one that is replaced by a shorter one is gone only once that is
-    known to be stored.
+    known to be stored. All that is committed about it, and the ends of its attempts, is one `line`: what takes it away
+    comes last.
     """
 
-    __slots__ = ("attempts", "id", "older", "open", "turn")
+    __slots__ = ("attempts", "id", "line", "older", "open", "turn")
 
     def __init__(self, record: int, attempts: int) -> None:
-        self.id = record
+        self.id = self.line = record
         self.turn: asyncio.Lock | None = None
         """Held by whoever rewrites it."""
         self.open = attempts

@@ -213,6 +213,7 @@ class Dispatcher:
                 unit,
                 committed=lambda: self._written(attempts, unit),
                 failed=lambda error: self._not_started(attempts, error),
+                line=record.line,
             )
         )
 

@@ -33,6 +33,10 @@ class Ending(CommitItem):
         self.unsure = False
         """A try to write it may have succeeded."""
 
+    @property
+    def line(self) -> int:
+        return self.attempt.record.line
+
     def committed(self) -> None:
         self._writer.written(self)
 

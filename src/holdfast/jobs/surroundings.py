@@ -13,6 +13,7 @@ from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
 from holdfast.model.placement import Placement
+from holdfast.ports.commits import Commits
 from holdfast.ports.journal import Journal
 from holdfast.ports.reads import InboxReader, JobReader
 from holdfast.ports.territory import Territory
@@ -20,7 +21,6 @@ from holdfast.settings import JobSettings
 
 from .door import JobDoor
 from .job_type import Lane
-from .units import Commits
 
 
 class Everywhere:

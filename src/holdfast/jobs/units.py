@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from holdfast.model.unit import Unit
-from holdfast.ports.commits import CommitItem
-
-
-class Commits(Protocol):
-    """The group commit that all engines of a runner share. Items are committed in the order they came."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether something waits for a flush, or a flush is in flight."""
-        ...
-
-    def add(self, item: CommitItem, /) -> None: ...
+from holdfast.ports.commits import CommitItem, Commits
 
 
 class JobUnit(CommitItem):
     """A unit with two callbacks, for what is not hot; exactly one of them is called."""
 
-    __slots__ = ("_committed", "_failed")
+    __slots__ = ("_committed", "_failed", "_line")
 
-    def __init__(self, unit: Unit, *, committed: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        *,
+        committed: Callable[[], None],
+        failed: Callable[[BaseException], None],
+        line: int = 0,
+    ) -> None:
         self.rows, self.size_bytes = unit.rows, unit.size_bytes
+        self._line = line
         self._committed = committed
         self._failed = failed
+
+    @property
+    def line(self) -> int:
+        return self._line
 
     def committed(self) -> None:
         self._committed()
@@ -38,7 +38,7 @@ class JobUnit(CommitItem):
         self._failed(error)
 
 
-def commit_unit(commits: Commits, unit: Unit) -> asyncio.Future[None]:
+def commit_unit(commits: Commits, unit: Unit, *, line: int = 0) -> asyncio.Future[None]:
     """Done once the unit is on disk; fails as `Journal.commit`. Cancelling the future leaves the commit as it is."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     commits.add(
@@ -46,6 +46,7 @@ def commit_unit(commits: Commits, unit: Unit) -> asyncio.Future[None]:
             unit,
             committed=lambda: None if done.done() else done.set_result(None),
             failed=lambda error: None if done.done() else done.set_exception(error),
+            line=line,
         )
     )
     return done

@@ -6,7 +6,7 @@ for nobody, at high load a batch grows by itself, up to a bound in rows and byte
 
 The commit is given from outside. It may be finished when it returns (an embedded store commits inline: no task is made,
 nothing is awaited), or return an awaitable. One commit is in flight at any time, and items are committed in the order
-they came.
+they came. `Lanes` are several such queues side by side, where a store can work on several commits at a time.
 
 When a batch fails with an error that `splits` (some item in it is at fault), it is halved and both halves are tried in
 order, down to single items; so the guilty one fails alone. An item is never split: its rows commit together or not at
@@ -91,13 +91,15 @@ class GroupCommit(Generic[T]):
         self._halves: deque[Sequence[T]] = deque()  # of failed batches, to be tried before anything new
         self._busy = False  # a flush is in flight, or asked for at the end of this pass
         self._closed = False
-        self._empty: asyncio.Future[None] | None = None
+        self._came = self._known = 0  # items so far, and of how many the outcome is known
+        self._more_known: asyncio.Future[None] | None = None
 
     def add(self, item: T) -> None:
         """Takes the item into the next flush. Raises Closed after `close`."""
         if self._closed:
             raise Closed("this group commit is closed: nothing more is written")
         self._waiting.append(item)
+        self._came += 1
         if not self._busy:
             self._busy = True
             self._loop.call_soon(self._flush)
@@ -117,12 +119,16 @@ class GroupCommit(Generic[T]):
         """Their bytes; adds them up, so not for a hot path."""
         return sum(item.size_bytes for item in self._waiting)
 
+    async def settled(self) -> None:
+        """Returns when everything that has come until now has been committed or has failed."""
+        came = self._came
+        while self._busy and self._known < came:
+            await self._next_outcome()
+
     async def drain(self) -> None:
-        """Returns when everything that came has been committed or has failed."""
+        """Returns when nothing waits any more and no flush is in flight."""
         while self._busy:
-            if self._empty is None:
-                self._empty = self._loop.create_future()
-            await asyncio.shield(self._empty)  # shared by all who wait: one of them cancelled must not end it
+            await self._next_outcome()
 
     async def close(self) -> None:
         """Refuses new items at once and drains. Works twice."""
@@ -172,9 +178,7 @@ class GroupCommit(Generic[T]):
 
     def _rest(self) -> None:
         self._busy = False
-        if self._empty is not None:
-            self._empty.set_result(None)
-            self._empty = None
+        self._now_known(0)
 
     def _take(self) -> list[T]:
         """The longest head of the queue inside the bounds, and at least one item: a large one goes alone."""
@@ -198,6 +202,7 @@ class GroupCommit(Generic[T]):
                 item.committed()
             except Exception as error:
                 self._report(error)
+        self._now_known(len(batch))
 
     def _fail(self, batch: Sequence[T], error: BaseException) -> None:
         if len(batch) > 1 and self._splits(error):
@@ -206,6 +211,18 @@ class GroupCommit(Generic[T]):
             return
         for item in batch:
             self._tell(item.failed, error)
+        self._now_known(len(batch))
+
+    async def _next_outcome(self) -> None:
+        if self._more_known is None:
+            self._more_known = self._loop.create_future()
+        await asyncio.shield(self._more_known)  # shared by all who wait: one of them cancelled must not end it
+
+    def _now_known(self, count: int) -> None:
+        self._known += count
+        told, self._more_known = self._more_known, None
+        if told is not None:
+            told.set_result(None)
 
     def _tell(self, hear: Callable[[BaseException], None], error: BaseException) -> None:
         try:
@@ -216,3 +233,49 @@ class GroupCommit(Generic[T]):
     def _report(self, error: Exception) -> None:
         context: dict[str, Any] = {"message": "an item of a group commit raised", "exception": error}
         self._loop.call_exception_handler(context)
+
+
+class Lined(Item, Protocol):
+    """An item that says behind which others it has to stay."""
+
+    @property
+    def line(self) -> int:
+        """Items of one line are committed in the order they came, those of different lines in any order."""
+        ...
+
+
+L = TypeVar("L", bound=Lined)
+
+
+class Lanes(Generic[L]):
+    """Several group commits as one: while the store is at one batch, the next of other lines is made and sent."""
+
+    def __init__(self, lanes: Sequence[GroupCommit[L]]) -> None:
+        self._lanes = tuple(lanes)
+
+    def add(self, item: L) -> None:
+        """As `GroupCommit.add`."""
+        self._lanes[item.line % len(self._lanes)].add(item)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something waits for a flush, or a flush is in flight."""
+        return any(lane.busy for lane in self._lanes)
+
+    async def settled(self) -> None:
+        """Returns when everything that has come until now has been committed or has failed."""
+        await asyncio.gather(*(lane.settled() for lane in self._lanes))
+
+    async def drain(self) -> None:
+        """Returns when nothing waits any more and no flush is in flight."""
+        while self.busy:
+            await asyncio.gather(*(lane.drain() for lane in self._lanes))
+
+    async def close(self) -> None:
+        """Refuses new items at once and drains. Works twice."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+
+    def abandon(self, error: BaseException) -> None:
+        """As `GroupCommit.abandon`."""
+        for lane in self._lanes:
+            lane.abandon(error)

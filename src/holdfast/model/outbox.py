@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .inbox import encode_entry
 from .job import JobRow
-from .message import InboxRow, MessageRow, TimerCancel
+from .message import InboxRow, MessageRow
 from .unit import Row
 
 
@@ -25,20 +25,16 @@ def readdressed(
 ) -> list[Row] | None:
     """The same rows, with those that are not `ours` left in the inbox of their shard; None where all are.
 
-    The shards in whose inbox something is left are added to `inboxes` as it comes to them, row by row. Taking a timer
-    out of the inbox takes the earlier one of its name away, so that needs no row of its own.
+    The shards in whose inbox something is left are added to `inboxes` as it comes to them, row by row. No row is a
+    timer of another's: that is left in the inbox from the beginning.
     """
     foreign: set[int] = set()
-    timers: set[tuple[str, ...]] = set()
     for row in rows:
         if isinstance(row, InboxRow):
             inboxes.add(row.shard)
         elif isinstance(row, MessageRow | JobRow) and not ours(row):
             inboxes.add(row.shard)
             foreign.add(row.id)
-            if isinstance(row, MessageRow) and row.name is not None:
-                timers.add((*row.address, row.name))
     if not foreign:
         return None
-    kept = (row for row in rows if not (isinstance(row, TimerCancel) and row in timers))
-    return [left(row) if isinstance(row, MessageRow | JobRow) and row.id in foreign else row for row in kept]
+    return [left(row) if isinstance(row, MessageRow | JobRow) and row.id in foreign else row for row in rows]

@@ -85,6 +85,11 @@ class RunnerStore(ClientStore, Protocol):
         ...
 
     @property
+    def lanes(self) -> int:
+        """How many commits it can work on at a time."""
+        ...
+
+    @property
     def alone(self) -> bool:
         """Nobody else can serve this store as long as it is open here, however late this runner renews its lease."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic, perf_counter
+from time import perf_counter
 
 from holdfast.errors import FencedOut
 from holdfast.metrics import MetricsService
@@ -22,26 +22,27 @@ class MeteredJournal:
         self._ok = self._seconds.labels(operation="commit", outcome="ok").observe
         self._rows = metrics.storage.batch_rows.labels(operation="commit").observe
         self._fenced = metrics.cluster.fencing_rejections.labels()
-        self._began_at: float | None = None
+        self._under_way: list[float] = []
 
     @property
     def stalled_s(self) -> float:
-        """Seconds for which the commit in flight has taken so far; callable from any thread."""
-        began_at = self._began_at
-        return 0.0 if began_at is None else monotonic() - began_at
+        """Seconds for which the oldest commit in flight has taken so far; callable from any thread."""
+        under_way = tuple(self._under_way)
+        return perf_counter() - min(under_way) if under_way else 0.0
 
     def commit(self, units: Sequence[Unit]) -> Awaitable[None] | None:
         self._rows(sum(len(unit.rows) for unit in units))
-        self._began_at = monotonic()
         started = perf_counter()
+        self._under_way.append(started)
         try:
             pending = self._journal.commit(units)
         except Exception as error:
+            self._under_way.remove(started)
             self._failed(error, started)
             raise
         if pending is not None:
             return self._pending(pending, started)
-        self._began_at = None
+        self._under_way.remove(started)
         self._ok(perf_counter() - started)
         return None
 
@@ -54,11 +55,11 @@ class MeteredJournal:
         except Exception as error:
             self._failed(error, started)
             raise
-        self._began_at = None
+        finally:
+            self._under_way.remove(started)
         self._ok(perf_counter() - started)
 
     def _failed(self, error: Exception, started: float) -> None:
-        self._began_at = None
         self._seconds.labels(operation="commit", outcome="error").observe(perf_counter() - started)
         if isinstance(error, FencedOut):
             self._fenced.inc()

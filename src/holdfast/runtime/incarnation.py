@@ -23,7 +23,7 @@ from holdfast.jobs.definition import Job
 from holdfast.jobs.engine import JobEngine
 from holdfast.jobs.surroundings import ALONE
 from holdfast.jobs.surroundings import Surroundings as JobSurroundings
-from holdfast.kit.batching import GroupCommit
+from holdfast.kit.batching import GroupCommit, Lanes
 from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
@@ -75,14 +75,9 @@ class Incarnation:
         self.runner_id = runner_id
         self._outfit = outfit
         self._settings = outfit.settings
-        self.journal = journal = MeteredJournal(outfit.store.journal, outfit.metrics, on_fenced=on_fenced)
-        self._group: GroupCommit[CommitItem] = GroupCommit(
-            journal.commit,
-            loop=asyncio.get_running_loop(),
-            splits=_splits,
-            rows_max=outfit.settings.commit.batch_rows_max,
-            bytes_max=outfit.settings.commit.batch_bytes_max,
-        )
+        self.journal = MeteredJournal(outfit.store.journal, outfit.metrics, on_fenced=on_fenced)
+        lanes = [self._lane() for _ in range(outfit.store.lanes)]
+        self._group = lanes[0] if len(lanes) == 1 else Lanes(lanes)
         self.entities = self._entity_engine(territory)
         self.jobs = self._job_engine(territory)
         self.inbox = InboxTaking(store=outfit.store, territory=territory, entities=self.entities, jobs=self.jobs)
@@ -158,7 +153,17 @@ class Incarnation:
         """Whether the time of something has come that has not begun."""
         return self.entities.overdue() or self.jobs.overdue(self._outfit.clock.now_us())
 
-    # The engines.
+    # The engines, and what they share.
+
+    def _lane(self) -> GroupCommit[CommitItem]:
+        bounds = self._settings.commit
+        return GroupCommit(
+            self.journal.commit,
+            loop=asyncio.get_running_loop(),
+            splits=_splits,
+            rows_max=bounds.batch_rows_max,
+            bytes_max=bounds.batch_bytes_max,
+        )
 
     def _shard_of(self, address: Address) -> int:
         return self._outfit.placement.of_entity(*address)

@@ -13,11 +13,10 @@ from random import Random
 from holdfast.entities.door import Door
 from holdfast.entities.entity_type import EntityType
 from holdfast.jobs.door import JobDoor
-from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import Clock
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
-from holdfast.ports.commits import CommitItem
+from holdfast.ports.commits import Commits
 from holdfast.ports.reads import MessageReader
 from holdfast.ports.territory import Territory
 from holdfast.schedules.engine import ScheduleEngine
@@ -45,7 +44,7 @@ class StandingOrders:
         *,
         door: Door,
         jobs: JobDoor,
-        commits: GroupCommit[CommitItem],
+        commits: Commits,
         reader: MessageReader,
         clock: Clock,
         random: Random,

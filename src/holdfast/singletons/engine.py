@@ -15,12 +15,11 @@ from random import Random
 
 from holdfast.errors import FencedOut
 from holdfast.kit.backoff import Backoff
-from holdfast.kit.batching import GroupCommit
 from holdfast.kit.clock import Clock
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
 from holdfast.model.ids import SECOND_US
-from holdfast.ports.commits import CommitItem
+from holdfast.ports.commits import Commits
 from holdfast.ports.reads import MessageReader
 from holdfast.settings import SingletonSettings
 
@@ -53,7 +52,7 @@ class SingletonEngine:
         self,
         *,
         singletons: Iterable[DeclaredSingleton],
-        commits: GroupCommit[CommitItem],
+        commits: Commits,
         reader: MessageReader,
         clock: Clock,
         random: Random,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from holdfast.errors import EntityNotAssignedToRunner, PersistenceError
-from holdfast.kit.batching import Closed, GroupCommit
+from holdfast.kit.batching import Closed
 from holdfast.model.address import Address
 from holdfast.model.message import StateRow
 from holdfast.model.signature import ValueCodec
-from holdfast.ports.commits import CommitItem
+from holdfast.ports.commits import CommitItem, Commits
 from holdfast.ports.reads import MessageReader
 
 SINGLETON_TYPE = "holdfast.singleton"
@@ -28,6 +28,10 @@ class StateSave(CommitItem):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.done.add_done_callback(lambda done: done.exception())  # whoever saved may be gone by then
 
+    @property
+    def line(self) -> int:
+        return self.row.shard
+
     def committed(self) -> None:
         self.done.set_result(None)
 
@@ -44,7 +48,7 @@ class StateKeeper:
         shard: int,
         *,
         codec: ValueCodec | None,
-        commits: GroupCommit[CommitItem],
+        commits: Commits,
         reader: MessageReader,
     ) -> None:
         self._address = Address(SINGLETON_TYPE, name)

@@ -92,6 +92,7 @@ class GatedStore:
 
     def __init__(self, store: MemoryStore, way: Way) -> None:
         self.url = store.url
+        self.lanes = 2  # as on a database
         self.alone = store.alone
         self.connections = store.connections
         self._store = store

@@ -28,7 +28,7 @@ class Desk:
         around = SimpleNamespace(
             runner_id=7, ids=SimpleNamespace(take=self.number), clock=SimpleNamespace(now_us=lambda: 5)
         )
-        committer = SimpleNamespace(written=self.written, write=lambda rows, *_: self.unasked.extend(rows))
+        committer = SimpleNamespace(written=self.written, write=lambda line, rows, *_: self.unasked.extend(rows))
         self.suspects = Suspects(
             cast(Any, around),
             committer=cast(Any, committer),
@@ -40,7 +40,7 @@ class Desk:
     async def number(self) -> int:
         return next(self.numbers)
 
-    async def written(self, rows: list[Row]) -> None:
+    async def written(self, line: int, rows: list[Row]) -> None:
         known: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.wanted.put_nowait((rows[0], known))
         await known

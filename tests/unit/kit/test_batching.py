@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.kit.batching import Closed, GroupCommit
+from holdfast.kit.batching import Closed, GroupCommit, Lanes
 from holdfast.testing.loop import run
 
 
@@ -31,6 +31,7 @@ class Entry:
     rows: Sized = (None,)
     size_bytes: int = 10
     poison: bool = False
+    line: int = 0
     told: list[str] = field(default_factory=list)
 
     def taken(self) -> None:
@@ -52,6 +53,7 @@ class Disk:
         self.tried: list[str] = []
         self.written: list[str] = []
         self.in_flight = 0
+        self.in_flight_max = 1
 
     def __call__(self, batch: Sequence[Entry]) -> Awaitable[None] | None:
         self.tried.append("".join(entry.name for entry in batch))
@@ -62,7 +64,7 @@ class Disk:
 
     async def write_later(self, batch: Sequence[Entry], delay_s: float) -> None:
         self.in_flight += 1
-        assert self.in_flight == 1, "two flushes at once"
+        assert self.in_flight <= self.in_flight_max, "more flushes at once than lanes"
         await asyncio.sleep(delay_s)
         self.in_flight -= 1
         self.write(batch)
@@ -310,6 +312,51 @@ def test_abandoning_fails_what_was_not_taken() -> None:
         await commits.drain()
         assert (waiting.told, flying.told) == (["DiskGone"], ["taken", "committed"])
         assert (commits.waiting, commits.waiting_bytes) == (0, 0)
+
+    run(main())
+
+
+def test_what_came_later_is_not_waited_for() -> None:
+    """Settled is what has come until now, and a stream of later items does not put it off."""
+
+    async def main() -> None:
+        commits = group(Disk(delay_s=1.0))
+        early, late = entries("ab")
+        commits.add(early)
+        waiting = asyncio.ensure_future(commits.settled())
+        await asyncio.sleep(0.5)
+        commits.add(late)
+        await waiting
+        assert early.told[-1] == "committed"
+        assert "committed" not in late.told
+        await commits.drain()
+        await commits.settled()
+        assert late.told == ["taken", "committed"]
+
+    run(main())
+
+
+def test_lines_overlap_and_each_keeps_its_order() -> None:
+    """While one lane's batch is under way the other's goes too; of one line nothing overtakes."""
+
+    async def main() -> None:
+        disk = Disk(delay_s=1.0)
+        disk.in_flight_max = 2
+        lanes = Lanes([group(disk), group(disk)])
+        slow, quick, behind = Entry("a", line=2), Entry("b", line=3), Entry("c", line=2)
+        lanes.add(slow)
+        await asyncio.sleep(0.25)
+        lanes.add(behind)
+        lanes.add(quick)
+        await asyncio.sleep(0.25)
+        assert disk.tried == ["a", "b"]
+        assert lanes.busy
+        await lanes.settled()
+        assert disk.written == ["a", "b", "c"]
+        await lanes.close()
+        with pytest.raises(Closed):
+            lanes.add(Entry("d"))
+        assert not lanes.busy
 
     run(main())
 

@@ -62,9 +62,9 @@ class MemoryJournal:
         return None
 
     async def _commit_in_turn(self, units: Sequence[Unit], incarnation: int | None) -> None:
+        if self._faults.latency_s is not None:
+            await asyncio.sleep(self._faults.latency_s())  # before its turn: one that takes less may come before it
         async with self._session.turn:
-            if self._faults.latency_s is not None:
-                await asyncio.sleep(self._faults.latency_s())
             self.write(units, incarnation)
 
     def write(self, units: Sequence[Unit], incarnation: int | None) -> None:

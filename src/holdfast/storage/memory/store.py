@@ -35,7 +35,8 @@ class MemoryStore:
         self._clock = clock
         self._seen = self.tables.inbox_changes
         self._session = MemorySession(self.tables)
-        self.journal = MemoryJournal(self._session, faults or StorageFaults())
+        self._faults = faults or StorageFaults()
+        self.journal = MemoryJournal(self._session, self._faults)
         self.messages = MemoryMessageReader(self.tables)
         self.jobs = MemoryJobReader(self.tables)
         self.inbox_reader = MemoryInboxReader(self.tables)
@@ -44,6 +45,11 @@ class MemoryStore:
         self.ids = MemoryIds(self._session)
         self.membership = MemoryMembership(self._session, clock)
         self.maintenance = MemoryMaintenance(self._session)
+
+    @property
+    def lanes(self) -> int:
+        """Several where commits take their time, as on a store that others share."""
+        return 1 if self._faults.latency_s is None else 2
 
     @property
     def alone(self) -> bool:

@@ -104,6 +104,7 @@ class PostgresRunnerStore(_Opened):
         self.endings = endings = Endings(self._ending, self.pool, self.sql, options)
         self.sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max)
         self._interactive = self._sessions_of(self.connecting("user"), endings, options.transactions_max)
+        self.lanes = options.writers_max
         self.journal = PostgresJournal(self.sessions, self._interactive, incarnation, options)
         self.membership = PostgresMembership(
             self.pool, self.sql, endings=endings, incarnation=incarnation, options=options

@@ -127,6 +127,7 @@ class SqliteClientStore(_Opened):
 class SqliteRunnerStore(_Opened):
     """`RunnerStore`: holds the runner lock from here to `close`."""
 
+    lanes = 1
     alone = True
     lease_on_thread = False
 

@@ -53,6 +53,7 @@ class ProcessSlots:
         self._result_bytes_max = around.settings.payload_bytes_max
         self._idle: list[Worker] = []
         self._workers: set[Worker] = set()
+        self._runs: set[asyncio.Task[None]] = set()
         self._closing = False
         workers = around.metrics.workers
         self._active = workers.active.labels(pool="process")
@@ -70,15 +71,18 @@ class ProcessSlots:
     def run(self, attempt: Attempt) -> None:
         """Takes an attempt whose start record is on disk; there are never more than there are slots."""
         self._queued.inc()
-        self._start_task(self._run(attempt), f"process of job {attempt.held.row.id}")
+        task = self._start_task(self._run(attempt), f"process of job {attempt.held.row.id}")
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
 
     async def close(self) -> None:
         """Kills all children and returns when they are gone. An attempt that ran in one has no end."""
         self._closing = True
-        workers = list(self._workers)
-        for worker in workers:
+        for worker in self._workers:
             worker.kill()
-        await asyncio.gather(*(self._bury(worker) for worker in workers))
+        if self._runs:  # one of them may be starting a child just now
+            await asyncio.wait(self._runs)
+        await asyncio.gather(*(self._bury(worker) for worker in list(self._workers)))
 
     async def _run(self, attempt: Attempt) -> None:
         attempt.began = self._clock.monotonic()
@@ -105,11 +109,13 @@ class ProcessSlots:
                 self._end(attempt, Raised(error))
                 return None
             self._workers.add(worker)
-        if attempt.why is None and not self._closing:
+        if self._closing:
+            worker.kill()
+            return None
+        if attempt.why is None:
             return worker
         self._idle.append(worker)
-        if not self._closing:
-            self._end(attempt, interruption_end(attempt))
+        self._end(attempt, interruption_end(attempt))
         return None
 
     async def _work(self, attempt: Attempt, worker: Worker) -> None:

@@ -17,6 +17,7 @@ import pytest
 from holdfast.errors import ConfigurationError, JobDead
 from holdfast.jobs.definition import Job, declare_job
 from holdfast.jobs.door import CancelOutcome
+from holdfast.jobs.workers import Worker
 from holdfast.model.job import JobState
 
 from . import heavy
@@ -252,3 +253,26 @@ def test_children_die_with_their_parent(tmp_path: Path) -> None:
             await until(lambda: gone(child))
 
     asyncio.run(watch())
+
+
+def test_a_child_that_is_starting_when_all_ends_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn, spawned, go = Worker.spawn, list[Worker](), asyncio.Event()
+
+    async def slow_spawn() -> Worker:
+        spawned.append(await spawn())
+        await go.wait()
+        return spawned[0]
+
+    async def test(rig: Rig) -> None:
+        monkeypatch.setattr(Worker, "spawn", slow_spawn)
+        double = declared(rig, heavy.double)
+        await rig.open(process_slots=1)
+        await double.submit(4)
+        await until(lambda: spawned != [])
+        ending = asyncio.create_task(rig.engine.abandon())
+        await asyncio.sleep(0)
+        go.set()
+        await ending
+        assert gone(spawned[0].pid)
+
+    with_processes(test)

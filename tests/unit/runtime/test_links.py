@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,11 +18,12 @@ from holdfast.errors import (
 )
 from holdfast.model.cluster import ShardRow
 from holdfast.model.envelope import Call, Request
-from holdfast.ports.transport import Peer
+from holdfast.ports.transport import Identity, Peer
 from holdfast.runtime.questions import MOVED, Moved, pack
 from holdfast.runtime.remote.asking import Asker
+from holdfast.runtime.remote.link import Changes, RunnerLink
 from holdfast.runtime.remote.links import SILENCE_S
-from tests.unit.runtime.peers import FakeCluster, FakeRunner, call, runner_row, until, value
+from tests.unit.runtime.peers import CLUSTER, FakeCluster, FakeRunner, call, runner_row, until, value
 
 PATIENCE_S = 20.0
 SECOND_US = 1_000_000
@@ -231,3 +233,39 @@ async def test_the_deadline_of_a_mute_runner_is_an_unknown_outcome(
     with pytest.raises(SendTimeout) as raised:
         await ask(cluster, 1, timeout_s=0.2)
     assert raised.value.executed == "unknown"
+
+
+async def test_a_link_outlives_what_nobody_has_foreseen(caplog: pytest.LogCaptureFixture) -> None:
+    """The error is logged once, told to who asks, and the runner found as soon as it is gone."""
+    cluster = FakeCluster()
+    runner = await cluster.runner(1, {1})
+    broken, tries = True, 0
+
+    async def find() -> str:
+        nonlocal tries
+        tries += 1
+        if broken:
+            raise LookupError("not as it should be")
+        return "memory:1"
+
+    async def introduce() -> Identity:
+        return Identity(CLUSTER, 0)
+
+    link = RunnerLink(
+        find=find,
+        introduce=introduce,
+        network=cluster.network.node("client"),
+        hear=lambda peer, batch: None,
+        changes=Changes(),
+        rng=random.Random(0),
+    )
+    try:
+        assert await link.reached(PATIENCE_S) is None
+        assert link.why == "LookupError: not as it should be"
+        await until(lambda: tries >= 3)
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        broken = False
+        await until(lambda: link.peer is not None)
+    finally:
+        await link.stop()
+        await runner.die()

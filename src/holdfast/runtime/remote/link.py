@@ -162,18 +162,21 @@ class RunnerLink:
         try:
             address = await self._find()
             self.current = await self._network.connect(address, identity=await self._introduce(), inbound=self)
-        except HoldfastError as error:
+        except Exception as error:
             self._failed(error)
             return False
         self._tried, self.why = True, ""
         self._changes.tell()
         return True
 
-    def _failed(self, error: HoldfastError) -> None:
-        if self.why != str(error):
-            self.why = str(error)
-            level = logging.ERROR if isinstance(error, ConfigurationError) else logging.INFO
-            logger.log(level, "no runner: %s", error)
+    def _failed(self, error: Exception) -> None:
+        """Also what nobody has foreseen is told to those who wait, and the connection tried again."""
+        foreseen = isinstance(error, HoldfastError)
+        why = str(error) if foreseen else f"{type(error).__name__}: {error}"
+        if self.why != why:
+            self.why = why
+            level = logging.INFO if foreseen and not isinstance(error, ConfigurationError) else logging.ERROR
+            logger.log(level, "no runner: %s", why, exc_info=None if foreseen else error)
         self._tried = True
         self._changes.tell()
 

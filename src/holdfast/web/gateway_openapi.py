@@ -18,8 +18,8 @@ from holdfast.runtime.app import App
 Schema = dict[str, Any]
 
 _REF = "#/components/schemas/{name}"
-_SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
 _TEXT: Schema = {"type": "string"}
+_WORD: Schema = {"type": "string", "minLength": 1, "maxLength": 512}
 
 
 class Document:
@@ -56,6 +56,7 @@ def document_of(app: App) -> Schema:
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": {**types.components, **_SCHEMAS},
+            "parameters": {"holdfast.Timeout": _timeout(app.settings.gateway.timeout_max)},
         },
     }
 
@@ -105,7 +106,7 @@ def _message(declared: EntityType, handler: Handler, types: _Types) -> Schema:
     responses = {"200": _json({"type": "object", "properties": {"result": types.of(handler.signature.result.hint)}})}
     if handler.durable:
         parameters += [
-            _parameter("Idempotency-Key", "header", {"type": "string", "maxLength": 512}),
+            _KEY,
             _parameter("Prefer", "header", {"const": "respond-async"}),
             _parameter("delay", "query", {"type": "number", "minimum": 0}),
         ]
@@ -129,11 +130,11 @@ def _submit(job: Job[..., Any], types: _Types) -> Schema:
         "tags": ["jobs"],
         **_described(job.declared.function.__doc__),
         "parameters": [
-            _parameter("Idempotency-Key", "header", {"type": "string", "maxLength": 512}),
+            _KEY,
             _parameter("priority", "query", {"enum": list(PRIORITIES)}),
             _parameter("delay", "query", {"type": "number", "minimum": 0}),
             _parameter("at", "query", {"type": "string", "format": "date-time"}),
-            _parameter("group", "query", {"type": "string", "maxLength": 512}),
+            _parameter("group", "query", _WORD),
         ],
         "requestBody": _body(types.arguments(job.declared.signature)),
         "responses": {"202": _json(_ref("schemas", "holdfast.Receipt")), "default": _problem("What went wrong")},
@@ -166,9 +167,13 @@ def _parameter(name: str, place: str, schema: Schema, *, required: bool = False)
     return {"name": name, "in": place, "required": required, "schema": schema}
 
 
-_TIMEOUT = _parameter("timeout", "query", _SECONDS)
+def _timeout(most_s: float) -> Schema:
+    return _parameter("timeout", "query", {"type": "number", "exclusiveMinimum": 0, "maximum": most_s})
 
 
+_TIMEOUT = _ref("parameters", "holdfast.Timeout")
+
+_KEY = _parameter("Idempotency-Key", "header", _WORD)
 _ID = _parameter("id", "path", _TEXT, required=True)
 _PENDING = _json({"type": "object", "properties": {"id": _TEXT, "state": {"const": "pending"}}}, "Not yet")
 _RESULT = _json({"type": "object", "properties": {"result": {}}})

@@ -142,7 +142,7 @@ async def test_sqlite_loses_nothing_acknowledged(volume: Volume) -> None:
 async def test_postgresql_loses_nothing_acknowledged(volume: Volume, tmp_path: Path) -> None:
     sockets = tmp_path / "sockets"
     sockets.mkdir()
-    open_to_servers(tmp_path)
+    open_to_servers(volume.path)
     server = PostgresProcess(volume.path, sockets=sockets)
     await cut_and_check(volume, server.url, max(1, CUTS // 2), start=server.start, kill=server.kill)
 

@@ -32,11 +32,16 @@ class Volume:
 
     def __init__(self, folder: Path, *, megabytes: int) -> None:
         self._image = folder / "image"
-        self.path = folder / "volume"
-        self.path.mkdir()
+        self._around = folder / "mounts"
+        self.path = self._around / "volume"
+        self.path.mkdir(parents=True)
         with self._image.open("wb") as image:
             image.truncate(megabytes * 1024 * 1024)
         _run("mkfs.ext4", "-q", "-F", str(self._image))
+        # Whoever makes a network namespace meanwhile has a copy of every mount, which would keep a cut one in use: of
+        # what is mounted inside a shared one, the copies go with it.
+        _run("mount", "--bind", str(self._around), str(self._around))
+        _run("mount", "--make-shared", str(self._around))
         self.mount()
         self.path.chmod(0o777)
 
@@ -60,6 +65,7 @@ class Volume:
         """Leaves nothing mounted, whatever state it is in."""
         if os.path.ismount(self.path):
             _run("umount", "-l", str(self.path))
+        _run("umount", "-l", str(self._around))
 
 
 def _run(*command: str) -> None:

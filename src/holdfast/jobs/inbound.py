@@ -66,6 +66,8 @@ class Inbound:
             known = await self._admission.find(name)
             if known is None:
                 await self._take_in(row, taken)
+            elif known.id == row.id:  # it came directly while this one waited for its key
+                await commit_then(around.commits, _unit(taken), nothing)
             else:
                 await self._end_at_once(row, taken, known, name)
 

@@ -60,6 +60,26 @@ async def test_a_job_left_in_the_inbox_is_taken_and_run_once(rig: Rig) -> None:
 
 
 @simulated
+async def test_a_job_from_the_inbox_that_waited_for_its_key_is_no_duplicate_of_itself(rig: Rig) -> None:
+    """It was on its way directly at the same time."""
+
+    @rig.job
+    async def work(n: int) -> int:
+        return n
+
+    await rig.open()
+    number, call = await rig.store.ids.allocate(1), work.opts(key="k").call(7)
+    taken = await leave(rig, left(work, number, call))
+    rig.faults.latency_s = lambda: 1.0
+    direct = asyncio.ensure_future(rig.engine.admit([(call, number)], retry=False))
+    await asyncio.sleep(0.5)
+    await rig.engine.take(left(work, number, call), taken)
+    assert await direct == [(number, False)]
+    assert (await rig.engine.wait(job_id(number))).unwrap(None) == 7
+    assert rig.tables.inbox.rows == {}
+
+
+@simulated
 async def test_a_key_that_was_taken_leads_a_job_from_the_inbox_to_the_first_one(rig: Rig) -> None:
     """Its id was acknowledged, so it answers; the job runs once."""
     runs = 0

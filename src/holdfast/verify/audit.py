@@ -23,6 +23,8 @@ from .subject import TABLES, Probe
 from .workloads import PROBES
 
 PROBE_TYPE = Probe.__name__
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What the driver raises where the store does not do as it is told."""
 
 AUDIT = (
     "CREATE TABLE verify_stale (what text NOT NULL)",
@@ -139,13 +141,17 @@ class Audit:
         """Whether the store can't take any more."""
         try:
             await self.execute("CREATE TEMPORARY TABLE verify_room AS SELECT generate_series(1, 100000)")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except AWAY:
             return True
         await self.execute("DROP TABLE verify_room")
         return False
 
     async def waits_in_transaction(self, session: int) -> bool:
-        states = await self.rows(f"SELECT state FROM pg_stat_activity WHERE pid = {session}")
+        """False also where the store is away."""
+        try:
+            states = await self.rows(f"SELECT state FROM pg_stat_activity WHERE pid = {session}")
+        except AWAY:
+            return False
         return states == [("idle in transaction",)]
 
     async def owned(self) -> Mapping[int, int]:

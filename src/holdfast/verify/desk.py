@@ -45,8 +45,9 @@ class Desk:
     def ref(self, entity: type[E], entity_id: str) -> E:
         return self.app.ref(entity, entity_id)
 
-    async def breathe(self) -> None:
-        await asyncio.sleep(self.pause_s * self.rng.uniform(0.5, 1.5))
+    async def breathe(self, operations: int = 1) -> None:
+        """As long as so many of them have to last."""
+        await asyncio.sleep(operations * self.pause_s * self.rng.uniform(0.5, 1.5))
 
     async def repeat(self, body: Callable[[Desk], Awaitable[None]]) -> None:
         """Until it is time to stop."""

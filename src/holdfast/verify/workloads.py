@@ -37,6 +37,7 @@ async def counter(desk: Desk) -> None:
     key = f"counter-{int(now() / 20)}-{desk.rng.randrange(4)}"
     add = desk.ref(Counter, key).add.opts(timeout=TRY_S)
     await asyncio.gather(*(desk.once("counter", key, "add", add) for _ in range(ADDS)))
+    await desk.breathe(ADDS)
 
 
 async def roll(desk: Desk) -> None:
@@ -50,7 +51,7 @@ async def roll(desk: Desk) -> None:
             if desk.stopping.is_set():
                 return
             await asyncio.gather(*(_sent(desk, key, desk.operation()) for _ in range(BURST)))
-            await desk.breathe()
+            await desk.breathe(BURST)
         operation = desk.operation()
         call = partial(desk.ref(Roll, key).append.opts(timeout=TRY_S), operation)
         await desk.until_done("roll", key, "call", call, operation)

@@ -17,7 +17,7 @@ class Elsewhere(Door, Protocol):
         """How a durable message ends that somebody else has, waited for. Raises as `LocalDoor.result`."""
         ...
 
-    def leads_to(self, address: Address) -> bool:
+    def leads_to(self, address: Address, /) -> bool:
         """Whether durable messages to this entity are on their way through this door, or wait in the inbox."""
         ...
 
@@ -46,7 +46,7 @@ class Nowhere:
     async def outcome(self, message_id: int, timeout_s: float, *, shard: int | None = None) -> Any:
         raise self._not_here()
 
-    def leads_to(self, _: Address) -> bool:
+    def leads_to(self, address: Address, /) -> bool:
         return False
 
 

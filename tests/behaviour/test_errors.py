@@ -21,6 +21,7 @@ from holdfast.errors import (
     SendTimeout,
     UsageError,
 )
+from holdfast.settings import EntitySettings, Settings
 
 from .conftest import Hosting
 
@@ -46,6 +47,18 @@ class Picky(Exception):
 @dataclass
 class Count:
     tried: int = 0
+
+
+@shop.entity
+class Scale(Entity[None]):
+    @message
+    async def count(self, items: list[str]) -> int:
+        return len(items)
+
+    @stream
+    async def each(self, items: list[str]) -> AsyncIterator[str]:
+        for item in items:
+            yield item
 
 
 @shop.entity
@@ -261,3 +274,16 @@ async def test_callers_that_wait_when_the_runner_stops_are_told(hosting: Hosting
         with pytest.raises(Exception) as caught:
             await waiting
         assert not isinstance(caught.value, SendTimeout) and getattr(caught.value, "executed", "") == "unknown"
+
+
+async def test_arguments_that_could_not_travel_are_refused_at_home_too(hosting: Hosting) -> None:
+    """Or a program would work until its entities live on several runners."""
+    settings = Settings(entities=EntitySettings(payload_bytes_max=1000))
+    async with hosting(shop, settings=settings) as (app, _):
+        scale = app.ref(Scale, "s")
+        assert await scale.count(["a" * 900]) == 1
+        for large in (["a" * 1001], ["a"] * 1001):
+            with pytest.raises(MalformedMessage, match="payload_bytes_max"):
+                await scale.count(large)
+            with pytest.raises(MalformedMessage, match="payload_bytes_max"):
+                assert [item async for item in scale.each(large)]

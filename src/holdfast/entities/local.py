@@ -66,6 +66,7 @@ class LocalDoor:
         self._clock = around.clock
         self._outgoing = Outgoing(around, manager=manager)
         self._call_timeout = around.settings.call_timeout
+        self._payload_bytes_max = around.settings.payload_bytes_max
         self._loop = around.loop
         self.inbox_left: Callable[[], None] = _nobody
         """Told when a handler has left something in the inbox."""
@@ -102,7 +103,7 @@ class LocalDoor:
             if not kwargs and tuple(map(type, args)) in handler.shapes:
                 arguments = args
             else:
-                arguments = handler.signature.cross(args, kwargs)
+                arguments = handler.signature.cross(args, kwargs, self._payload_bytes_max)
             timeout = options.timeout or self._call_timeout
             activation = self._live.get(address)
             if (

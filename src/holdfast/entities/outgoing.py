@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.errors import MalformedMessage
 from holdfast.kit.hashing import payload_hash
 from holdfast.model.address import Address
 from holdfast.model.ids import micros
@@ -32,11 +31,7 @@ class Outgoing:
     ) -> MessageRow:
         """The message under an id of its own. Raises MalformedMessage for arguments that are wrong or too large."""
         payload = handler.signature.encode(args, kwargs)
-        if len(payload) > self._payload_bytes_max:
-            raise MalformedMessage(
-                f"the arguments of {handler.signature.name} take {len(payload)} bytes, more than the "
-                f"{self._payload_bytes_max} of entities.payload_bytes_max"
-            )
+        handler.signature.check_size(payload, self._payload_bytes_max)
         now = self._clock.now_us()
         message_id = self._ids.take_now() or await self._ids.take()
         activation = self._live.get(address)

@@ -45,12 +45,13 @@ class Streams:
         self._metrics = around.metrics
         self._loop = around.loop
         self._duration_max_s = around.settings.handler_timeout
+        self._payload_bytes_max = around.settings.payload_bytes_max
 
     def open(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float
     ) -> AsyncIterator[Any]:
         """The elements; `timeout` seconds are for each."""
-        arguments = handler.signature.cross(args, kwargs)
+        arguments = handler.signature.cross(args, kwargs, self._payload_bytes_max)
         opened = self._exclusive if handler.options.exclusive else self._pulled
         return self._measured(address.entity_type, handler.name, opened(address, handler, arguments, timeout))
 

@@ -128,12 +128,27 @@ class Signature:
             raise MalformedMessage(f"{self.name}() has no parameter {next(iter(kwargs))!r}; it takes: {known}")
         return tuple(values)
 
-    def cross(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Arguments as the handler gets them in the same process. Raises MalformedMessage."""
+    def cross(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], bytes_max: int) -> tuple[Any, ...]:
+        """Arguments as the handler gets them in the same process. Raises MalformedMessage for wrong or large ones.
+
+        Scalars alone, which pass as they are, have no size here.
+        """
         if not kwargs and tuple(map(type, args)) in self.shapes:
             return args
         values = self.bind(args, kwargs)
-        return values if self._passes(values) else self.decode(self._encode(values))
+        if self._passes(values):
+            return values
+        payload = self._encode(values)
+        self.check_size(payload, bytes_max)
+        return self.decode(payload)
+
+    def check_size(self, payload: bytes, bytes_max: int) -> None:
+        """Raises MalformedMessage for encoded arguments that take more."""
+        if len(payload) > bytes_max:
+            raise MalformedMessage(
+                f"the arguments of {self.name} take {len(payload)} bytes, more than the "
+                f"{bytes_max} of entities.payload_bytes_max"
+            )
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """Arguments as they travel and are stored. Raises MalformedMessage for a wrong one."""

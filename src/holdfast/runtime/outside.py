@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from holdfast.entities.door import Receipt, SendOptions
 from holdfast.entities.handler import Handler
-from holdfast.errors import JobInvalid, JobNotFound, MalformedMessage, UsageError
+from holdfast.errors import JobInvalid, JobNotFound, UsageError
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.door import FinishedJob
 from holdfast.jobs.handle import JobHandle
@@ -99,10 +99,7 @@ class SideDoor:
     ) -> Letter:
         """Raises MalformedMessage for wrong arguments."""
         call = durable_call(address, handler, args, kwargs, options, 0.0, ONE_WAY)
-        if len(call.payload) > (most := self._settings.entities.payload_bytes_max):
-            raise MalformedMessage(
-                f"the arguments of {handler.signature.name} take {len(call.payload)} bytes, and may take {most}"
-            )
+        handler.signature.check_size(call.payload, self._settings.entities.payload_bytes_max)
         group = self._group_of(address.entity_type)
 
         def compose(visit: Visit) -> tuple[int, InboxKind, bytes]:

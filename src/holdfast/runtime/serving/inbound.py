@@ -285,11 +285,7 @@ class Serving:
         handler = manager.hosted_type(asked.entity_type).handlers.get(asked.method)
         if handler is None:
             raise MalformedMessage(f"{asked.entity_type}.{asked.method} is no message here")
-        if len(asked.payload) > self._payload_bytes_max:
-            raise MalformedMessage(
-                f"the arguments of {handler.signature.name} take {len(asked.payload)} bytes, more than the "
-                f"{self._payload_bytes_max} of entities.payload_bytes_max"
-            )
+        handler.signature.check_size(asked.payload, self._payload_bytes_max)
         is_stream = type(asked) is StreamOpen
         if handler.options.stream != is_stream:
             raise MalformedMessage(f"{handler.signature.name} is {'no' if is_stream else 'a'} stream")

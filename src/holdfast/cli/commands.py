@@ -232,19 +232,9 @@ def nemesis(
     from .verifying import run_nemesis
 
     return run_nemesis(
-        minutes=minutes,
-        seed=seed,
-        runners=runners,
-        clients=clients,
-        lease=lease,
-        pace=pace,
-        overlapping=overlapping,
-        faults=fault or (),
-        store=store,
-        timeline=timeline,
-        keep=keep,
-        as_json=as_json,
-    )
+        minutes=minutes, seed=seed, runners=runners, clients=clients, lease=lease, pace=pace, overlapping=overlapping,
+        faults=fault or (), store=store, timeline=timeline, keep=keep, as_json=as_json,
+    )  # fmt: skip
 
 
 @verify.command(name="metrics")

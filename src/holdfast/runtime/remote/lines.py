@@ -18,14 +18,7 @@ from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import Final
 
-from holdfast.errors import (
-    FencedOut,
-    HoldfastError,
-    MailboxFull,
-    RpcClientError,
-    RunnerUnavailable,
-    SendTimeout,
-)
+from holdfast.errors import FencedOut, HoldfastError, MailboxFull, RpcClientError, RunnerUnavailable, SendTimeout
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.kit.tasks import TaskOwner

@@ -31,7 +31,7 @@ CONTROL_ATTEMPTS = 6
 """A mistake shows only where a kill hits its moment; the first attempt that shows it is the last."""
 CONTROL_PATIENCE_S = 10.0
 """A broken runner may leave what never ends: how long that is waited for. What ends, ends within a second."""
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 class Killed:

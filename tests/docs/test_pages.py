@@ -35,7 +35,7 @@ def test_every_block_and_example_runs(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "program.py").write_text(text)
         command = [sys.executable, "-W", "error", "program.py"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
         if done.returncode != 0:
             failed[name] = done.stdout + done.stderr
     assert not failed

@@ -71,7 +71,7 @@ async def test_whatever_is_asked_is_answered_in_its_own_words(tmp_path: Path, mo
     bearer = {"authorization": f"Bearer {TOKEN}"}
     async with app.runner(store=f"sqlite:///{tmp_path}/shop.db", gateway="127.0.0.1:0"):
         assert app.gateway_url is not None
-        async with httpx.AsyncClient(base_url=app.gateway_url, headers=bearer, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=app.gateway_url, headers=bearer, timeout=60) as client:
             paths = (await client.get("/v1/openapi.json")).json()["paths"]
             paths = {path: paths[path] for path in paths if "sleep" not in path and "slowly" not in path}
             seen: Counter[int] = Counter()

@@ -55,7 +55,7 @@ def request(rng: random.Random) -> bytes:
 def answer(address: HttpAddress, data: bytes) -> bytes:
     """What comes back until the server hangs up."""
     received = b""
-    with socket.create_connection(address[:2], timeout=20) as line, contextlib.suppress(ConnectionError):
+    with socket.create_connection(address[:2], timeout=60) as line, contextlib.suppress(ConnectionError):
         line.sendall(data)
         while part := line.recv(65536):
             received += part
@@ -111,7 +111,7 @@ def test_connections_that_say_nothing_are_hung_up_on(monkeypatch: pytest.MonkeyP
     address = ops.start()
     try:
         with contextlib.ExitStack() as lines:
-            made = (socket.create_connection(address[:2], timeout=20) for _ in range(CONNECTIONS_MAX))
+            made = (socket.create_connection(address[:2], timeout=60) for _ in range(CONNECTIONS_MAX))
             slow = [lines.enter_context(line) for line in made]
             for number, line in enumerate(slow):
                 line.sendall([b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET"][number % 3])

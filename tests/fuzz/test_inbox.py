@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = 150 * TIMES
 SHARDS = 64
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 LOGGED_OF_EACH = 20
 """Lines of the log that one row may be worth in the time that this takes: no row is tried again and again."""
 HUGE = 2**62

@@ -26,7 +26,7 @@ from tests.support.postgres import emptied_schema
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 PASSWORD, HTTP_TOKEN, CLUSTER_TOKEN, GATEWAY_TOKEN = (
     f"canary{number}-of-the-{word}" for number, word in enumerate(("oriole", "siskin", "linnet", "redpoll"))
 )

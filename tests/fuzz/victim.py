@@ -15,7 +15,7 @@ from holdfast.transport import SocketNetwork
 from holdfast.transport.connection import Connection
 from tests.integration.processes import RunnerProcess
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 _SELF = "/proc/{pid}/status"
 
 

@@ -24,7 +24,7 @@ from holdfast.storage.memory.store import MemoryStore
 from holdfast.storage.memory.tables import Tables
 from holdfast.transport import MemoryNetwork
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 class Refused(Exception):

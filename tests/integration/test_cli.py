@@ -16,7 +16,7 @@ import pytest
 
 from holdfast.runtime.config import HTTP_TOKEN_VARIABLE, HTTP_VARIABLE, STORE_VARIABLE
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 PROGRAM = """
 import asyncio

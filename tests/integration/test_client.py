@@ -277,14 +277,14 @@ async def test_a_broadcast_gives_errors_in_the_place_of_replies(cart: Cart) -> N
 async def test_a_job_runs_and_its_result_comes_back(client: None) -> None:
     job = await double.submit(21)
     assert job.duplicate is False
-    assert await job.result(timeout=20) == 42
+    assert await job.result(timeout=60) == 42
     assert (await app.jobs.status(job)).state is JobState.COMPLETED
 
 
 async def test_many_jobs_are_submitted_together(client: None) -> None:
     jobs = await app.jobs.submit_many([double.call(number) for number in range(300)])
     assert len({job.id for job in jobs}) == 300
-    assert await asyncio.gather(*(job.result(timeout=20) for job in jobs)) == [2 * number for number in range(300)]
+    assert await asyncio.gather(*(job.result(timeout=60) for job in jobs)) == [2 * number for number in range(300)]
 
 
 async def test_a_job_of_a_known_key_is_the_first_one(client: None) -> None:
@@ -310,12 +310,12 @@ async def test_a_running_job_is_cancelled(client: None) -> None:
 async def test_a_dead_job_is_listed_replayed_and_discarded(client: None) -> None:
     job = await fail_job.submit("bad")
     with pytest.raises(JobDead, match="bad"):
-        await job.result(timeout=20)
+        await job.result(timeout=60)
     letters = await app.jobs.dead_letters(job_type="fail_job")
     assert [(letter.id, letter.arguments) for letter in letters] == [(job.id, {"text": "bad"})]
     again = await app.jobs.replay(job)
     with pytest.raises(JobDead):
-        await again.result(timeout=20)
+        await again.result(timeout=60)
     await app.jobs.discard(again)
     assert await app.jobs.dead_letters(job_type="fail_job") == []
     with pytest.raises(AlreadyCancelled):

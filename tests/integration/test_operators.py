@@ -25,7 +25,7 @@ from tests.support.postgres import emptied_schema
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 CLEAR_SCREEN = "\x1b[2J"
 
 

@@ -24,7 +24,7 @@ from tests.support.postgres import emptied_schema
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 RUNNERS = 2
 MOMENT_S = 2 * CLUSTER.lease_ttl
 """Nobody is late by accident for so long. And less than the limit for a loop that stands still."""

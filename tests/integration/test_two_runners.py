@@ -92,7 +92,7 @@ async def test_jobs_are_asked_about_from_everywhere(pair: Pair, asking: str) -> 
     process: Process = getattr(pair, asking)
     jobs = [await process.twice.opts(key=f"{asking}-{number}").submit(number) for number in range(8)]
     for other in (pair.one, pair.two, pair.client):
-        assert [await other.app.jobs.wait(job.id, timeout=20) for job in jobs] == [2 * number for number in range(8)]
+        assert [await other.app.jobs.wait(job.id, timeout=60) for job in jobs] == [2 * number for number in range(8)]
     again = await process.twice.opts(key=f"{asking}-3").submit(3)
     assert (again.id, again.duplicate) == (jobs[3].id, True)
 
@@ -119,10 +119,10 @@ async def test_a_dead_job_is_replayed_and_discarded_by_its_owner(pair: Pair, ask
     for number in range(4):
         job = await pair.client.fail.opts(key=f"k{number}").submit()
         with pytest.raises(JobDead):
-            await job.result(timeout=20)
+            await job.result(timeout=60)
         again = await process.app.jobs.replay(job.id)
         with pytest.raises(JobDead):
-            await again.result(timeout=20)
+            await again.result(timeout=60)
         await process.app.jobs.discard(again.id)
 
 

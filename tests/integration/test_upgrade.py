@@ -17,7 +17,7 @@ from tests.support.postgres import emptied_schema
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 OLD = """
 from dataclasses import dataclass, field

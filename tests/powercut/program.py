@@ -23,7 +23,7 @@ from holdfast.storage.open import open_client_store, open_runner_store
 
 PATIENT = Settings(entities=EntitySettings(crashes_max=10_000), jobs=JobSettings(crashes_max=10_000))
 SENDERS_OF_EACH_KIND = 4
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 LOOK_AGAIN_S = 0.02
 
 app = App("power", settings=PATIENT)

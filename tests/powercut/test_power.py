@@ -28,7 +28,7 @@ SEED = int(os.environ.get("HOLDFAST_SEED", str(random.randrange(2**32))))
 CONTROL_CUTS = 10
 ACKNOWLEDGED_BEFORE_A_CUT = 60
 MOMENT_S_MAX = 0.1
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(why_not() is not None, reason=why_not() or "")]

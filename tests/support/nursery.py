@@ -22,7 +22,7 @@ from pathlib import Path
 from holdfast.verify.parent import end_with_parent
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 _idle: dict[str, list[Nursery]] = defaultdict(list)
 _all: list[Nursery] = []

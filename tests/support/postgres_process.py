@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.postgres import SERVER_USER, ensure_server_user
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 _SETTINGS = {"listen_addresses": "", "shared_buffers": "64MB", "max_connections": "60", "log_min_messages": "fatal"}
 
 

@@ -110,5 +110,5 @@ execute(["--help"])
 heavy = {"uvicorn", "starlette", "uvloop", "jinja2", "holdfast.cli.running", "holdfast.cli.demo.show"}
 print(sorted(heavy & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -12,7 +12,7 @@ import pytest
 from holdfast.cli.systemd import LOOP_CHECK, SOCKET_VARIABLE, WATCHDOG_VARIABLE, Systemd
 from holdfast.model.health import Check, Health
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

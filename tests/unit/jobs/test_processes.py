@@ -23,7 +23,7 @@ from holdfast.model.job import JobState
 from . import heavy
 from .rig import Rig
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def with_processes(test: Callable[[Rig], Awaitable[None]]) -> None:

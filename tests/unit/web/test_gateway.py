@@ -49,7 +49,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         url = app.gateway_url
         assert url is not None
         headers = {"authorization": f"Bearer {TOKEN}"}
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, timeout=20))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, timeout=60))
         yield Served(app, client, url)
 
 
@@ -357,7 +357,7 @@ async def test_a_client_node_serves_it_too(served: Served) -> None:
     async with other.client(store=served.app.node.store_url, gateway="127.0.0.1:0"):
         url = other.gateway_url
         assert url is not None and url != served.url
-        async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60) as client:
             added = await client.post("/v1/entities/Cart/c/add", json={"line": {"sku": "a", "qty": 1}})
             assert added.json() == {"result": [{"sku": "a", "qty": 1}]}
             job = (await client.post("/v1/jobs/double", json={"number": 4})).json()["id"]
@@ -442,5 +442,5 @@ async def test_with_a_certificate_it_speaks_https(tmp_path: Path, monkeypatch: p
         assert url is not None and url.startswith("https://127.0.0.1:")
         trust = ssl.create_default_context(cafile=str(authority.path))
         headers = {"authorization": f"Bearer {TOKEN}"}
-        async with httpx.AsyncClient(base_url=url, headers=headers, verify=trust, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=url, headers=headers, verify=trust, timeout=60) as client:
             assert (await client.get("/v1/openapi.json")).status_code == 200

@@ -30,7 +30,7 @@ def start(verb: str, *arguments: str) -> subprocess.Popen[str]:
 def nursery() -> Iterator[subprocess.Popen[str]]:
     process = start("nursery")
     yield process
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
 
 def commit_until_killed(nursery: subprocess.Popen[str], url: str, fifo: Path, lines: int) -> int:

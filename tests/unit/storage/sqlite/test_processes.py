@@ -29,7 +29,7 @@ def line(process: subprocess.Popen[str]) -> str:
 
 def finish(process: subprocess.Popen[str]) -> list[str]:
     """Closes its input, waits for its end, and returns what else it said."""
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     return said.split("\n")[:-1]
 

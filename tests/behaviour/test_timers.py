@@ -12,6 +12,7 @@ import pytest
 from holdfast import Entity, Module, message, testing
 from holdfast.entities.engine import EntityEngine
 from holdfast.errors import HandlerFailed
+from holdfast.model.address import Address
 
 from .conftest import Hosting
 
@@ -59,6 +60,17 @@ class Clock(Entity[Ticks]):
         return await self.cancel_timer("t")
 
     @message
+    async def stop_slowly(self, seconds: float) -> bool:
+        gone = await self.cancel_timer("t")
+        await asyncio.sleep(seconds)
+        return gone
+
+    @message
+    async def replace_slowly(self, seconds: float) -> None:
+        await self.once(60, "second")
+        await asyncio.sleep(seconds)
+
+    @message
     async def stop_and_fail(self) -> None:
         await self.cancel_timer("t")
         raise LookupError
@@ -102,6 +114,17 @@ class SlowToTell:
         row = await self._reader.timer(address, name)
         await asyncio.sleep(1)
         return row
+
+
+class SlowToWrite:
+    """A commit that others overtake."""
+
+    def __init__(self, committer: Any) -> None:
+        self._committer = committer
+
+    async def written(self, shard: int, rows: Any) -> None:
+        await asyncio.sleep(20)
+        await self._committer.written(shard, rows)
 
 
 def engine_of(t: testing.LiveRunner) -> EntityEngine:
@@ -242,6 +265,74 @@ async def test_a_timer_whose_run_commits_while_it_is_looked_up_is_not_there_to_b
         await t.clock.advance(20)
         await blocking
         assert await stopping is False
+        assert events == ["ran"]
+
+
+async def test_a_timer_that_falls_due_while_it_is_being_cancelled_does_not_come(hosting: Hosting) -> None:
+    """It waits behind the handler that cancels it, and for that one's commit."""
+    async with hosting(shop) as (app, t):
+        clock = app.ref(Clock, "c")
+        await clock.once(10, "ding")
+        stopping = asyncio.create_task(clock.stop_slowly(25))
+        await t.clock.advance(15)
+        later = asyncio.create_task(clock.count())
+        await t.clock.advance(100)
+        assert await stopping is True
+        assert await later == 0
+        assert events == []
+
+
+async def test_a_timer_that_falls_due_while_it_is_replaced_does_not_come(hosting: Hosting) -> None:
+    async with hosting(shop) as (app, t):
+        clock = app.ref(Clock, "c")
+        await clock.once(10, "first")
+        replacing = asyncio.create_task(clock.replace_slowly(25))
+        await t.clock.advance(30)
+        await replacing
+        assert events == []
+        await t.clock.advance(100)
+        assert events == ["second"]
+
+
+async def test_a_repeating_timer_that_has_just_run_can_be_cancelled_before_that_is_stored(hosting: Hosting) -> None:
+    """Its next occurrence must not come in with the very commit that cancels it."""
+    async with hosting(shop) as (app, t):
+        clock = app.ref(Clock, "c")
+        await clock.start(10)
+        blocking = asyncio.create_task(clock.block(15))
+        await t.clock.advance(11)
+        stopping = asyncio.create_task(clock.stop())
+        await t.clock.advance(5)
+        await blocking
+        assert await stopping is True
+        assert events == ["t"]
+        await t.clock.advance(100)
+        assert events == ["t"]
+
+
+async def test_a_repeating_timer_that_has_just_run_can_be_replaced_before_that_is_stored(hosting: Hosting) -> None:
+    async with hosting(shop) as (app, t):
+        clock = app.ref(Clock, "c")
+        await clock.start(10)
+        blocking = asyncio.create_task(clock.block(15))
+        await t.clock.advance(11)
+        replacing = asyncio.create_task(clock.once(60, "second"))
+        await t.clock.advance(5)
+        await blocking
+        await replacing
+        await t.clock.advance(100)
+        assert events == ["t", "second"]
+
+
+async def test_a_timer_that_runs_before_its_cancel_is_written_was_not_there_to_be_cancelled(hosting: Hosting) -> None:
+    """Cancelled from outside, where the entity goes on meanwhile."""
+    async with hosting(shop) as (app, t):
+        await app.ref(Clock, "c").once(10, "ran")
+        engine = engine_of(t)
+        engine.admission._committer = SlowToWrite(engine.admission._committer)  # type: ignore[assignment]
+        cancelling = asyncio.create_task(engine.door.cancel_timer(Address("Clock", "c"), "t"))
+        await t.clock.advance(30)
+        assert await cancelling is False
         assert events == ["ran"]
 
 

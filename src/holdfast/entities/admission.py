@@ -21,7 +21,7 @@ from .inflight import Inflight
 from .manager import EntityManager
 from .parting import MOVED
 from .surroundings import Surroundings
-from .timers import unstage
+from .timers import part_from_runs, unstage
 from .turns import Activation, Ending, HandlerTurn
 from .units import Committer, surely_not_written
 
@@ -177,6 +177,8 @@ class Admission:
 
     async def cancel_timer(self, address: Address, name: str, caller: HandlerTurn | None) -> bool:
         """Deletes the pending timer; inside a handler, with the handler's commit."""
+        if caller is not None:
+            await part_from_runs(caller, address, self._manager)
         unstaged = caller is not None and unstage(caller, address, name)
         while True:
             with self._inflight.looking() as passed:
@@ -189,10 +191,10 @@ class Admission:
         if caller is not None:
             caller.stage(cancel)
             caller.after_commit(lambda: self._delivery.forget_timer(row.id))
-        else:
-            await self._committer.written(self._manager.shard_of(address), [cancel])
-            self._delivery.forget_timer(row.id)
-        return True
+            return True
+        await self._committer.written(self._manager.shard_of(address), [cancel])
+        self._delivery.forget_timer(row.id)
+        return row.every_us > 0 or await self._reader.done(row.id) is None  # it may have run in an earlier commit
 
     def _is_past(self, row: MessageRow, caller: HandlerTurn | None) -> bool:
         """Whether the timer has been handled, in a turn before this one whose commit the store has not seen yet."""

@@ -37,7 +37,7 @@ from .outgoing import Outgoing
 from .running import TurnRunner
 from .streams import Streams
 from .surroundings import Surroundings
-from .timers import cancel_of, is_staged, unstage
+from .timers import cancel_of, is_staged, part_from_runs, unstage
 from .turns import WRITER, Activation, Ending, HandlerTurn, refuse_circle
 from .turnstile import Turnstile
 
@@ -148,6 +148,8 @@ class LocalDoor:
         try:
             row = await self._outgoing.row(address, handler, args, kwargs, options)
             if caller is not None and not options.detached:
+                if row.name is not None and isinstance(caller, HandlerTurn):
+                    await part_from_runs(caller, address, self._manager)
                 self._stage(caller, row)
                 receipt: Receipt[Any] = Receipt(MessageId(row.id), duplicate=False if row.key is None else None)
             else:

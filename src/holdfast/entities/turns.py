@@ -210,6 +210,7 @@ class HandlerTurn:
     abandoned = False
     """Whether nobody waits for it here any more: it does not start, and what its handler does is not written."""
     alone = False
+    """Whether no later turn of its entity joins its unit."""
     queued_at = 0.0
     started_at = 0.0
     handler_seconds = 0.0
@@ -329,6 +330,7 @@ class HandlerTurn:
         self.activation = activation
         self.rows = self.after = self.encoded = self.task = self.transaction = None
         self.size_bytes = 0
+        self.started_at = 0.0
         self.ended = self.expired = self.settled = self.outgoing = self.readdressed = False
         self.interrupted = None
         self.ending, self.outcome = Ending.FAILURE, None

@@ -114,8 +114,7 @@ def _timers(heard: Heard, finals: Finals) -> Iterator[str]:
             if what != "set":
                 continue
             then = story[place + 1][0] if place + 1 < len(story) else "end"
-            # One that falls due while the handler that cancels it runs may still run, in the same commit: so (0, 1).
-            least, most = {"gone": (0, 1), "none": (1, 1), "end": (1, 1)}.get(then, (0, 1))
+            least, most = {"gone": (0, 0), "none": (1, 1), "end": (1, 1)}.get(then, (0, 1))
             if not least <= fired[name] <= most:
                 yield f"timer: {name} of {timer} fired {fired[name]} times, not {least} to {most} (then: {then})"
 

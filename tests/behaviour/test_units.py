@@ -49,8 +49,8 @@ class Book(Entity[Log]):
         return len(self.state.lines)
 
     @message(durable=True)
-    async def note_slowly(self, line: str) -> int:
-        await asyncio.sleep(1)
+    async def note_slowly(self, line: str, seconds: float = 1.0) -> int:
+        await asyncio.sleep(seconds)
         self.state.lines.append(line)
         return len(self.state.lines)
 
@@ -269,3 +269,20 @@ async def test_one_message_at_a_time_even_when_a_commit_fails_under_a_running_ha
         assert len(lines) == len(set(lines))
         for line, outcome in zip("abcd", outcomes, strict=True):
             assert (line in lines) == (not isinstance(outcome, BaseException))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 30.0])
+async def test_a_message_that_ran_in_vain_comes_after_the_earlier_one_whose_commit_failed(seconds: float) -> None:
+    """Wherever that one waits when the later ends: for the store, for its next try, or in the mailbox already."""
+    disk = Disk()
+    async with running(disk) as (app, t):
+        book = app.ref(Book, "b")
+        disk.refuses = once(lambda units: has(units, DoneRow))
+        receipts = [
+            await book.note_slowly.send("earlier"),
+            await book.note_slowly.send("later", seconds),
+            await book.note.send("last"),
+        ]
+        await t.clock.advance(100)
+        assert [await app.cluster.result(receipt) for receipt in receipts] == [1, 2, 3]
+        assert await book.show() == ["earlier", "later", "last"]

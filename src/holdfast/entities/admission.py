@@ -114,10 +114,7 @@ class Admission:
         if row.due_at or row.name:
             self._schedule(turn)
             return
-        if activation.held is None:
-            self._manager.enqueue(turn)
-        else:
-            self._delivery.hand_out(turn)
+        self._manager.enqueue(turn)
         if one_way:
             if activation.suspended or activation.held:
                 turn.store_now()

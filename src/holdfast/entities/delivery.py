@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
@@ -55,7 +54,7 @@ class Delivery:
         self._tasks = TaskOwner("holdfast-delivery")
         self._parked: set[str] = set()
         self._suspects = Suspects(
-            around, committer=committer, tasks=self._tasks, start=self._start_suspect, hold_back=self._hold_back
+            around, committer=committer, tasks=self._tasks, start=manager.resume, hold_back=manager.hold
         )
         self._unsure: dict[asyncio.Task[None], int] = {}
         """Who finds out what an unknown commit has written, and for which shard."""
@@ -168,21 +167,7 @@ class Delivery:
             await self._committer.written(row.shard, [Consume(row.id)])
 
     def hold(self, turn: DurableTurn) -> None:
-        activation = turn.activation
-        if turn not in (activation.held or ()):
-            activation.hold_first(turn)
-        held = activation.held
-        assert held is not None, "this message at least is held"
-        if activation.unstored:
-            activation.store_waiting()
-        self._manager.mailboxes.enter(activation)
-        waiting, activation.waiting = activation.waiting, None
-        for other in waiting or ():
-            if isinstance(other, DurableTurn) and other.keeps_place:
-                held.append(other)
-            else:
-                activation.waiting = activation.waiting or deque()
-                activation.waiting.append(other)
+        self._manager.hold(turn)
 
     def concluded(self, turn: DurableTurn) -> None:
         if turn.due_at:
@@ -214,7 +199,6 @@ class Delivery:
         if turn.stored and away:
             self._put_off(turn)
         elif (turn.stored or unsure) and not away:
-            turn.in_doubt = True
             if turn.keeps_place:
                 self.hold(turn)
             self._tasks.start(self._check_again(turn, error), name=f"check {turn.row.id}")
@@ -253,41 +237,17 @@ class Delivery:
         if turn.row.crashes >= self._settings.crashes_max:
             turn.die(f"{turn.row.method} was running in {turn.row.crashes} deaths of its runner")
             self._committer.join(turn)
-        elif turn.row.crashes:
+            return
+        try:
+            turn.arguments = turn.handler.signature.decode(turn.row.payload)
+        except MalformedMessage as error:
+            turn.die(str(error))
+            self._committer.join(turn)
+            return
+        if turn.row.crashes:
             self._suspects.enter(turn)
         else:
-            self.hand_out(turn)
-
-    def _start_suspect(self, turn: DurableTurn) -> None:
-        if turn in (turn.activation.held or ()):
-            self._let_go(turn.activation)
-        else:
-            self.hand_out(turn)
-
-    def _hold_back(self, turn: DurableTurn) -> None:
-        """It waits for a suspect, here or of another entity, and what comes behind it waits with it."""
-        if turn.activation.held:
-            turn.activation.held.append(turn)
-        else:
-            self.hold(turn)
-
-    def hand_out(self, turn: DurableTurn) -> None:
-        """Gives the message to its entity, behind those that wait for an earlier one to be tried again."""
-        activation = turn.activation
-        if activation.held and turn.keeps_place:
-            activation.held.append(turn)
-        else:
-            self._start(turn)
-
-    def _start(self, turn: DurableTurn) -> None:
-        if not turn.arguments and turn.handler.signature.parameters:
-            try:
-                turn.arguments = turn.handler.signature.decode(turn.row.payload)
-            except MalformedMessage as error:
-                turn.die(str(error))
-                self._committer.join(turn)
-                return
-        self._manager.enqueue(turn)
+            self._manager.enqueue(turn)
 
     def _park(self, row: MessageRow) -> None:
         """A rolling upgrade may bring messages this version does not know: they stay stored and cost no try."""
@@ -312,31 +272,16 @@ class Delivery:
             return
         turn.renew(activation)
         turn.due_at = 0
-        if turn in (activation.held or ()):
-            self._let_go(activation)
-        else:
-            self._start(turn)
-
-    def _let_go(self, activation: Activation) -> None:
-        """Starts those held, in order, up to one that still waits: for its next try, its suspicion, or the store."""
-        held = None if activation.leaving else activation.held
-        while held:
-            first = held[0]
-            assert isinstance(first, DurableTurn), "only durable messages are held"
-            here = self._inflight.get(first.row.id) is first and not first.abandoned
-            if here and (first.due_at or first.in_doubt or first in self._suspects):
-                return
-            held.popleft()
-            if here:
-                self._start(first)
-        activation.held = None
+        if turn.blocked:
+            self._manager.resume(turn)
+        else:  # it has stepped aside, and comes in anew
+            self._manager.enqueue(turn)
 
     async def _check_again(self, turn: DurableTurn, error: BaseException) -> None:
         """A stored message whose commit failed: that try has failed, unless the store says something else."""
         await asyncio.sleep(RETRY_UNWRITTEN_S)
         done = await until_answered(lambda: self._reader.done(turn.row.id))
         stored = await until_answered(lambda: self._reader.by_id(turn.row.id))
-        turn.in_doubt = False
         if self._inflight.get(turn.row.id) is not turn:  # its end has been learnt otherwise, or it has left
             self._dismiss(turn)
         elif done is not None:
@@ -375,9 +320,8 @@ class Delivery:
 
     def _dismiss(self, turn: DurableTurn) -> None:
         self._inflight.remove(turn)
-        held = turn.activation.held
-        if held and held[0] is turn:
-            self._let_go(turn.activation)
+        if turn.blocked:
+            self._manager.withdraw(turn)
         self._suspects.ended(turn)
 
     def forget_timer(self, message_id: int) -> None:

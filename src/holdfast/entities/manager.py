@@ -8,6 +8,7 @@ commit failed is dropped: its state may hold what was never written, so the next
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -57,6 +58,7 @@ class EntityManager:
         self._reader = around.reader
         self._activation_s = around.settings.handler_timeout
         self._loop = around.loop
+        self._numbers = itertools.count(1)
         self._tasks = TaskOwner("holdfast-entities")
         self._bursts: Bursts
         self._committer: Committer
@@ -154,9 +156,13 @@ class EntityManager:
         activation.dropped = True
 
     def enqueue(self, turn: HandlerTurn) -> None:
-        """Starts the turn in a burst, or lets it wait."""
+        """A turn comes in: it starts in a burst, or waits behind those that came before it."""
         activation = turn.activation
         turn.queued_at = perf_counter()
+        turn.number = next(self._numbers)
+        if activation.held and turn.keeps_place:
+            activation.held.append(turn)
+            return
         free = activation.instance is not None and not activation.waiting and not activation.dropped
         if free and activation.hold(turn.handler):
             self._bursts.add(turn)
@@ -167,6 +173,40 @@ class EntityManager:
         activation.waiting.append(turn)
         if activation.instance is None and activation.holders == 0:
             self._load_soon(activation)
+
+    def hold(self, turn: HandlerTurn) -> None:
+        """The turn can't start before `resume`, and those behind it that keep their place wait with it."""
+        activation = turn.activation
+        if not turn.number:
+            turn.number, turn.queued_at = next(self._numbers), perf_counter()
+        if activation.unstored:
+            activation.store_waiting()
+        turn.blocked = True
+        activation.line_up(turn)
+        self.mailboxes.enter(activation)
+
+    def resume(self, *turns: HandlerTurn) -> None:
+        """These turns of one entity may start, each in its place."""
+        activation = turns[0].activation
+        for turn in turns:
+            turn.blocked = False
+        activation.line_up(*turns)
+        self.mailboxes.enter(activation)
+        self._go_on(activation)
+
+    def withdraw(self, turn: HandlerTurn) -> None:
+        """The turn will not run any more: those it held may."""
+        turn.abandoned = True
+        turn.activation.line_up()
+        self._go_on(turn.activation)
+
+    def _go_on(self, activation: Activation) -> None:
+        if activation.leaving:
+            return
+        if activation.waiting and activation.instance is None and activation.holders == 0 and not activation.dropped:
+            self._load_soon(activation)
+        else:
+            self.advance(activation)
 
     def advance(self, activation: Activation) -> None:
         """Starts what may start of an activation's mailbox."""
@@ -216,8 +256,8 @@ class EntityManager:
                 turn.commit_failed(failure)
         for turn in again:
             turn.renew(activation)
-            turn.alone = True
-        activation.put_back(again)
+            turn.alone, turn.blocked = True, False
+        activation.line_up(*again)
         self.mailboxes.enter(activation)
         if activation.known is not None:
             activation.known.set_exception(failure)
@@ -233,10 +273,7 @@ class EntityManager:
             turn.settle()
         elif turn.repeatable:
             turn.renew(activation)
-            if turn.keeps_place and activation.held:
-                activation.hold_first(turn)
-            else:
-                activation.put_back([turn])
+            activation.line_up(turn)
         else:
             turn.commit_failed(PersistenceError(f"an earlier commit of {activation.address} failed"))
 
@@ -277,6 +314,7 @@ class EntityManager:
         waiting, activation.waiting = activation.waiting, None
         self.release(activation, "failed")
         self._hand_on(activation)
+        going: list[HandlerTurn] = []
         for turn in waiting or ():
             if turn.abandoned:
                 continue
@@ -286,7 +324,9 @@ class EntityManager:
                 turn.refuse(error)
                 turn.settle()
             else:
-                self.enqueue(turn)
+                going.append(turn)
+        if going:
+            self.resume(*going)
 
     def _again(self, activation: Activation, turn: HandlerTurn) -> Activation:
         """Where a turn goes that waited in front of an activation that is gone."""
@@ -302,8 +342,8 @@ class EntityManager:
         held, activation.held = activation.held, None
         for turn in held or ():
             turn.activation = fresh
-        fresh.held = deque([*(held or ()), *(fresh.held or ())]) or None
-        if fresh.held:
+        if held:
+            fresh.line_up(*held)
             self.mailboxes.enter(fresh)
         if activation.overflow:
             fresh.overflow = True

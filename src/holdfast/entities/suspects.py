@@ -42,10 +42,6 @@ class Suspects:
         self._running: DurableTurn | None = None
         self._record: int | None = None
 
-    def __contains__(self, turn: object) -> bool:
-        """Whether it waits: for another suspect to end, or for its own start record."""
-        return turn in self._waiting or (turn is self._running and self._record is None)
-
     def enter(self, turn: DurableTurn) -> None:
         """Keeps it until those before it have ended and its record is written, then starts it."""
         self._waiting.append(turn)

@@ -4,6 +4,9 @@ An `Activation` is the slot of one address: the instance, its last encoded state
 It costs nothing while it is idle: no task, no queue. A `HandlerTurn` is one message on its way through the slot, with
 all that its handler stages.
 
+Turns are numbered as they come in, and wherever one has to run again it goes back to its place: `Activation.line_up` is
+the only way back into the line, so no path there can bring a message before an earlier one.
+
 A turn ends in one of three ways, and its effects with it: VALUE (they commit), DECLARED (the message is consumed,
 nothing else commits), FAILURE (nothing commits). Whoever waits hears of it only once the commit is known.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 from typing import Any, Protocol
@@ -55,7 +58,6 @@ class Activation:
     __slots__ = (
         "activated_at",
         "address",
-        "again",
         "dropped",
         "encoded",
         "flying",
@@ -97,7 +99,6 @@ class Activation:
         self.overflow = False
         self.unstored = False
         self.dropped = False
-        self.again = 0
         self.leaving = False
         self.touched = True
         self.idle_since = 0.0
@@ -134,20 +135,18 @@ class Activation:
             if not turn.abandoned:
                 turn.store_now()
 
-    def put_back(self, turns: Sequence[HandlerTurn]) -> None:
-        """Turns that ran on a state which was never written wait in front of all others, in the order they ended."""
-        waiting = list(self.waiting or ())
-        waiting[self.again : self.again] = turns
-        self.again += len(turns)
-        self.waiting = deque(waiting)
+    def line_up(self, *turns: HandlerTurn) -> None:
+        """Puts these turns in their places, and parts all that are in line anew, in the order in which they came.
 
-    def hold_first(self, turn: HandlerTurn) -> None:
-        """Holds a message that has run before all others, but for those that ran before it."""
-        held = self.held = self.held or deque()
-        place = 0
-        while place < len(held) and (held[place].in_doubt or held[place].due_at):
-            place += 1
-        held.insert(place, turn)
+        One that is blocked is held, and so are those behind it that keep their place; all others wait to start.
+        """
+        waiting: deque[HandlerTurn] = deque()
+        held: deque[HandlerTurn] = deque()
+        there = dict.fromkeys((*(self.waiting or ()), *(self.held or ()), *turns))
+        for turn in sorted(there, key=_number):
+            if not turn.abandoned:
+                (held if turn.blocked or (held and turn.keeps_place) else waiting).append(turn)
+        self.waiting, self.held = waiting or None, held or None
 
     @property
     def queued(self) -> int:
@@ -201,10 +200,12 @@ class HandlerTurn:
     """Whether some of these were left in the inbox in the end."""
     stored = False
     """Whether the message is in the store, where the next owner finds it."""
+    number = 0
+    """Its place in line, above 0 once it has come into a mailbox."""
     keeps_place = False
-    """Whether those behind it wait where it has to be tried again."""
-    in_doubt = False
-    """Whether its effects were written has yet to be found out."""
+    """Whether it waits behind one that is blocked, and those behind it where it has to be tried again."""
+    blocked = False
+    """Whether it stands in line but can't start: until its next try, its turn as a suspect, or the store's word."""
     due_at = 0
     """When it will be tried again, above 0 after a run that failed."""
     abandoned = False
@@ -328,12 +329,17 @@ class HandlerTurn:
     def renew(self, activation: Activation) -> None:
         """Forgets one run, for the next."""
         self.activation = activation
+        self.queued_at = perf_counter()
         self.rows = self.after = self.encoded = self.task = self.transaction = None
         self.size_bytes = 0
         self.started_at = 0.0
         self.ended = self.expired = self.settled = self.outgoing = self.readdressed = False
         self.interrupted = None
         self.ending, self.outcome = Ending.FAILURE, None
+
+
+def _number(turn: HandlerTurn) -> int:
+    return turn.number
 
 
 def refuse_circle(caller: Turn | None, address: Address) -> None:

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
-from typing import Any
 
 from holdfast.errors import (
-    HandlerFailed,
     HoldfastError,
     MailboxFull,
     MalformedMessage,
     MessageError,
     PersistenceError,
-    Suspended,
 )
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
@@ -30,16 +26,14 @@ from holdfast.model.unit import Row
 from holdfast.ports.turn import current_turn
 
 from .bursts import Bursts
-from .entity import Entity
 from .hosted import Hosted
+from .loading import load_failure, loaded
 from .mailboxes import Mailboxes
 from .parting import MOVED, STOPPED, Parting
 from .shards import Shards
 from .surroundings import Surroundings
 from .turns import WRITER, Activation, HandlerTurn
 from .units import Committer, EntityUnit, surely_not_written
-
-logger = logging.getLogger("holdfast.entities")
 
 
 class EntityManager:
@@ -360,41 +354,18 @@ class EntityManager:
         current_turn.set(None)  # this task began inside the turn that sent the first message, but is no part of it
         started = perf_counter()
         try:
-            activation.instance = await self._instance(activation)
+            activation.instance = await loaded(activation, self._reader, within_s=self._activation_s)
         except asyncio.CancelledError:
             self._refuse_all(activation, (self.closed or (MOVED if activation.leaving else STOPPED)).refused())
             raise
         except Exception as error:
-            self._refuse_all(activation, _load_failure(activation, error))
+            self._refuse_all(activation, load_failure(activation, error))
             return
         activation.holders = 0
         activation.activated_at = perf_counter()
         activation.hosted.activated.inc()
         activation.hosted.activation_seconds.observe(activation.activated_at - started)
         self.advance(activation)
-
-    async def _instance(self, activation: Activation) -> Entity[Any]:
-        entity_type = activation.hosted.type
-        instance: Entity[Any] = entity_type.cls.__new__(entity_type.cls)
-        object.__setattr__(instance, "_host", activation)
-        if entity_type.state_codec is not None and entity_type.initial is not None:
-            stored = await self._reader.state(activation.address)
-            if stored is None:
-                instance.state = entity_type.initial(instance)
-            elif stored.schema > entity_type.schema:
-                raise Suspended(
-                    f"the state of {activation.address} has schema {stored.schema}, newer than this version"
-                )
-            else:
-                instance.state = entity_type.state_codec.decode(stored.state)
-                activation.version = stored.version
-        instance.__init__()  # type: ignore[misc]
-        async with asyncio.timeout(self._activation_s):
-            await instance.on_activate()
-        if entity_type.state_codec is not None:
-            # What the first message finds is what a failed one goes back to; it is saved with the next change.
-            activation.encoded = entity_type.state_codec.encode(instance.state)
-        return instance
 
     def _refuse_all(self, activation: Activation, error: HoldfastError) -> None:
         activation.instance = None
@@ -413,13 +384,3 @@ class EntityManager:
             else:
                 self._committer.join(turn)
         activation.waiting = None
-
-
-def _load_failure(activation: Activation, error: Exception) -> HoldfastError:
-    if isinstance(error, HoldfastError):
-        return error
-    logger.error("%s could not be activated", activation.address, exc_info=error)
-    kind = type(error).__name__
-    failure = HandlerFailed(f"{activation.address} could not be activated: {kind}", error_type=kind)
-    failure.__cause__ = error
-    return failure

@@ -126,6 +126,14 @@ class Intake:
             case _:
                 assert_never(before)
 
+    def put_back(self, row: JobRow, later: bool) -> None:
+        """A withdrawn job lives on. `later`: it counts as due later, though its time may have come meanwhile."""
+        if later and row.due_at <= self._clock.now_us():
+            depth = self._tallies.of(row.job_type, row.priority).depth(row.shard)
+            depth.due_later -= 1
+            depth.waiting += 1
+        self.place(row)
+
     def is_later(self, row: JobRow) -> bool:
         """Whether a job that is not held counts as due later."""
         return self.schedule.counts_as_later(row, self._clock.now_us())

@@ -195,7 +195,7 @@ class Requests:
 
         def refused() -> None:
             self._roster.let_go(held.row.id)
-            self._intake.place(held.row)
+            self._intake.put_back(held.row, later)
 
         await self._end_unstarted(
             held.row, later, began, ended=lambda: self._roster.let_go(held.row.id), refused=refused

@@ -311,6 +311,23 @@ async def test_more_due_at_one_moment_than_a_page_holds_is_all_delivered(hosting
             assert sorted(await app.ref(Queue, str(number)).show()) == list("abcdefg")
 
 
+async def test_a_shard_that_is_given_away_twice_at_once_is_gone_when_its_handlers_are(hosting: Hosting) -> None:
+    """A runner that stops may be giving it away already; neither may say that it has gone before it has."""
+    async with hosting(shop) as (app, t):
+        running = asyncio.ensure_future(app.ref(Queue, "q").nap("a", 5.0))
+        await begun("a")
+        began_at = asyncio.get_running_loop().time()
+        shard = shard_of(t, "q")
+
+        async def given_away() -> float:
+            await engine_of(t).release([shard], timeout_s=30.0)
+            return asyncio.get_running_loop().time() - began_at
+
+        assert min(await asyncio.gather(given_away(), given_away())) > 4.9
+        assert await running == 1
+        assert began.count("q ends") == 1
+
+
 async def test_an_engine_that_has_lost_its_lease_lets_go_at_once(hosting: Hosting) -> None:
     async with hosting(shop) as (app, t):
         receipt = await app.ref(Queue, "q").slow.send("a", 20.0)

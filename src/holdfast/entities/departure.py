@@ -51,23 +51,27 @@ class Departures:
         self._passivation = passivation
 
     async def leave(self, shards: Collection[int], parting: Parting, *, timeout_s: float) -> None:
-        """Returns once nothing of these shards runs here or is on its way to the store."""
-        leaving, activations = self.gate(shards, parting)
+        """Returns once nothing of these shards runs here or is on its way to the store.
+
+        A runner that stops may be giving some of them away already: each call waits for all there is.
+        """
+        shards = frozenset(shards)
+        activations = self.gate(shards, parting)
         await self._end_handlers(activations, parting, timeout_s)
-        await self._delivery.made_sure(leaving)
+        await self._delivery.made_sure(shards)
         await self._committer.settled()
-        self._delivery.part_with(leaving, parting)
+        self._delivery.part_with(shards, parting)
         await self._let_go(activations, parting)
 
-    def gate(self, shards: Collection[int], parting: Parting) -> tuple[frozenset[int], list[Activation]]:
+    def gate(self, shards: Collection[int], parting: Parting) -> list[Activation]:
         """From here on nothing new comes to these shards; what waited is given back. Returns who may still work."""
         leaving = self._manager.shards.give(shards)
         self._backlog.forget(leaving)
         self._delivery.due.forget(leaving)
-        activations = self._manager.gate(leaving)
+        activations = self._manager.gate(shards)
         for activation in activations:
             self._empty(activation, parting)
-        return leaving, activations
+        return activations
 
     def _empty(self, activation: Activation, parting: Parting) -> None:
         waiting = [*(activation.held or ()), *(activation.waiting or ())]
@@ -103,6 +107,8 @@ class Departures:
                         continue
                     await self._close_streams(activation)
                     await self._passivation.deactivate(activation, parting.reason)
+                    if not activation.dropped:  # it may be saying goodbye on behalf of another call
+                        await _still_busy([activation], INTERRUPTED_S)
         except TimeoutError:
             logger.error("instances do not say goodbye in time; they are let go")
         for activation in activations:

@@ -127,13 +127,15 @@ class EntityManager:
             raise self.not_here()
 
     def gate(self, shards: Collection[int]) -> list[Activation]:
-        """Puts the entities of these shards out of reach: nothing new comes to them. What runs may end."""
-        leaving = [activation for activation in self.live.values() if activation.shard in shards]
-        for activation in leaving:
+        """Puts the entities of these shards out of reach: nothing new comes to them. What runs may end.
+
+        Returns all that are leaving with these shards, those that were already among them.
+        """
+        for activation in [one for one in self.live.values() if one.shard in shards]:
             del self.live[activation.address]
             self._leaving[activation.address] = activation
             activation.leaving = True
-        return leaving
+        return [activation for activation in self._leaving.values() if activation.shard in shards]
 
     def is_gone(self, activation: Activation) -> bool:
         """Whether an entity that was leaving is out of memory."""

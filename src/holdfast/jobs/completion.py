@@ -19,7 +19,7 @@ from holdfast.errors import Conflict, FencedOut, PersistenceError
 from holdfast.kit.backoff import Backoff
 from holdfast.kit.batching import Closed
 from holdfast.kit.tasks import TaskOwner
-from holdfast.model.job import EndStart, JobRow, JobState
+from holdfast.model.job import JobRow, JobState
 from holdfast.ports.journal import OpenTransaction
 
 from .abroad import Abroad
@@ -153,7 +153,8 @@ class Completion:
     def _fill(self, ending: Ending) -> None:
         attempt, outcome = ending.attempt, ending.outcome
         row = end_row(attempt.held.row, outcome, ending.finished_at, self._runner_id)
-        ending.add(row, len(outcome.result or b"") if type(outcome) is Completed else 0)
+        ending.rows = [row]
+        ending.size_bytes = len(outcome.result or b"") if type(outcome) is Completed else 0
         if type(outcome) is Completed and not attempt.plain:
             staged, size = attempt.settled(self._territory)
             ending.rows += staged
@@ -201,18 +202,15 @@ class Completion:
             log.warning("the end of job %s was not written, again in %.1f s: %s", job, pause, error)
             ending.unsure = ending.unsure or (isinstance(error, PersistenceError) and error.executed == "unknown")
             ending.attempt.record.open += 1  # the record stands until all ends are written
-            ending.rows = [row for row in ending.rows if not isinstance(row, EndStart)]
             self._wheel.after(pause, lambda: self._end_again(ending))
 
     def _end_again(self, ending: Ending) -> None:
-        record = ending.attempt.record
-        record.ended()
-        if record.open == 0:
-            ending.rows += record.end()
+        ending.attempt.record.ended()
         self._offer_again(ending)
 
     def _offer_again(self, ending: Ending) -> None:
         if ending.attempt.held.row.shard in self._holdings:
+            self._fill(ending)  # anew: shards that it was to write to may have left since
             self._hand_in(ending)
         else:
             self.abroad.report(ending, None)

@@ -13,7 +13,8 @@ A scrape reads children while they are written. Each field is read once; a count
 differ by the observation in between, but nothing ever goes backwards.
 
 A NaN or an infinity would spoil a sum for as long as the process lives, so it is refused, where that is free: what is
-mostly added to a counter is 1, and a histogram's first bucket holds no number that is neither.
+mostly added to a counter is 1, and what lies above a histogram's first bucket is looked at anyway. What lies in or below
+that bucket is not: an observation of minus infinity goes through.
 """
 
 import sys
@@ -105,7 +106,7 @@ class HistogramChild:
         self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one observation, in the metric's unit; raises ValueError if it is infinite or NaN."""
+        """Count one observation, in the metric's unit; raises ValueError if it is NaN or plus infinity."""
         if seconds <= self._first:
             self._lowest += 1
         elif seconds <= FINITE_MAX:
@@ -136,6 +137,6 @@ class LockedHistogramChild(HistogramChild):
         self._lock = lock
 
     def observe(self, seconds: float) -> None:
-        """Count one observation, in the metric's unit; raises ValueError if it is infinite or NaN."""
+        """Count one observation, in the metric's unit; raises ValueError if it is NaN or plus infinity."""
         with self._lock:
             super().observe(seconds)

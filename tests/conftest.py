@@ -26,7 +26,7 @@ from tests.support.postgres import drop_emptied_schemas, given_url, wheel_server
 
 T = TypeVar("T")
 
-GRACE_S = 2.0  # a thread that was told to end may still be on its last lines
+GRACE_S = 20.0  # a thread that was told to end may still be on its last lines
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from holdfast import App, Entity, Settings, job_context, message, stream
 from holdfast.settings import ClusterSettings, EntitySettings
@@ -79,6 +80,14 @@ class Cart(Entity[CartState]):
     @message(durable=True)
     async def note_slowly(self, number: int, seconds: float) -> int:
         await asyncio.sleep(seconds)
+        self.state.numbers.append(number)
+        return len(self.state.numbers)
+
+    @message(durable=True)
+    async def note_when(self, number: int, there: str) -> int:
+        """Once that file is there."""
+        while not await asyncio.to_thread(Path(there).exists):  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.01)
         self.state.numbers.append(number)
         return len(self.state.numbers)
 

@@ -20,10 +20,11 @@ PATIENCE_S = 120.0
 
 PROGRAM = """
 import asyncio
+from pathlib import Path
 from holdfast import App, Entity, Settings, message
 from holdfast.settings import ClusterSettings
 
-app = App("shop", settings=Settings(cluster=ClusterSettings(drain_timeout=20.0)))
+app = App("shop", settings=Settings(cluster=ClusterSettings(drain_timeout=60.0)))
 
 @app.entity
 class Door(Entity[dict[str, int]]):
@@ -35,9 +36,10 @@ class Door(Entity[dict[str, int]]):
         self.state["knocks"] = self.state.get("knocks", 0) + 1
 
 @app.job(max_attempts=1)
-async def slow(name: str, seconds: float) -> str:
+async def slow(name: str) -> str:
     print("begun", flush=True)
-    await asyncio.sleep(seconds)
+    while not Path("go on").exists():
+        await asyncio.sleep(0.01)
     print("ended", flush=True)
     return name
 
@@ -53,8 +55,10 @@ async def deaf(name: str) -> None:
 SUBMIT = """
 import asyncio, sys
 import shop
+from holdfast.storage import migrations
 async def main() -> None:
-    async with shop.app.runner():
+    await migrations.apply("sqlite:///shop.db")
+    async with shop.app.client():
         for call in sys.argv[1:]:
             await eval(call, vars(shop))
 asyncio.run(main())
@@ -134,7 +138,7 @@ def holdfast(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def submitted(folder: Path, *calls: str) -> None:
-    """Submits while nobody else runs; the jobs are still to be done, or begun and given back."""
+    """Submits before anybody runs."""
     command, quiet = [sys.executable, "submit.py", *calls], subprocess.DEVNULL
     subprocess.run(command, cwd=folder, check=True, timeout=PATIENCE_S, env=clean_environment(), stdout=quiet)
 
@@ -165,13 +169,15 @@ def test_a_runner_says_where_everything_is_and_answers_there(start: Start, folde
 
 def test_sigterm_lets_what_runs_end(start: Start, folder: Path) -> None:
     """Drained means exit code 0, and the job is completed in the store."""
-    submitted(folder, 'slow.opts(delay=0.1).submit("a", 1.0)')
+    submitted(folder, 'slow.submit("a")')
     running = start("shop:app")
     running.line("begun")
     running.signal()
+    running.line("draining")
+    (folder / "go on").touch()
     code, out, _ = running.end()
     assert code == 0
-    assert [line.partition(":")[0] for line in out.splitlines()] == ["draining", "ended", "stopped"]
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["ended", "stopped"]
     assert stored_jobs(folder)["slow"]["completed"] == 1
 
 
@@ -181,7 +187,7 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(
     start: Start, folder: Path, number: signal.Signals, loop: str
 ) -> None:
     """Exit code 1; the job is live again, at no cost of an attempt."""
-    submitted(folder, 'slow.opts(delay=0.1).submit("a", 600.0)')
+    submitted(folder, 'slow.submit("a")')
     running = start("shop:app", "--loop", loop)
     running.line("begun")
     running.signal(number)
@@ -197,7 +203,7 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(
 @pytest.mark.slow
 def test_a_handler_that_does_not_end_cannot_hold_up_a_stop(start: Start, folder: Path) -> None:
     """A second signal ends the process within seconds, whatever is running."""
-    submitted(folder, 'deaf.opts(delay=0.1).submit("a")')
+    submitted(folder, 'deaf.submit("a")')
     running = start("shop:app")
     running.line("begun")
     running.signal()
@@ -269,10 +275,15 @@ def test_the_store_is_found_by_argument_environment_and_project(start: Start, fo
 
 def test_the_demo_reconciles_its_counters_with_its_store(folder: Path) -> None:
     """Hundreds of messages and jobs, retries among them, and both sides say the same."""
-    done = holdfast(folder, "demo", "--for", "2", "--rate", "150", "--json")
-    found = json.loads(done.stdout)
-    assert (done.returncode, found["disagreements"], found["surprises"]) == (0, [], [])
-    assert found["messages"] > 300 and found["jobs"] > 100 and found["retries"] > 0 and found["compared"] > 20
+    for seconds in ("2", "10", "50"):  # until it has been enough, on a slow machine too
+        done = holdfast(folder, "demo", "--for", seconds, "--rate", "150", "--json")
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["disagreements"], found["surprises"]) == (0, [], [])
+        if found["messages"] > 300 and found["jobs"] > 100 and found["retries"] > 0:
+            break
+    else:
+        pytest.fail(f"too little happened: {found}")
+    assert found["compared"] > 20
     assert sorted(path.name for path in folder.iterdir()) == ["shop.py", "submit.py"]
 
 

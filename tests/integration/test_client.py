@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 from uuid import uuid4
 
@@ -34,6 +35,8 @@ from tests.integration.processes import runner_process
 from tests.integration.shop import Cart, Feed, Line, SoldOut, Till, app, double, fail_job, wait_long
 from tests.support.nursery import ROOT
 
+PATIENCE_S = 120.0
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -58,7 +61,7 @@ def cart(client: None) -> Cart:
 
 async def until(seen: Callable[[], Awaitable[bool]]) -> None:
     """Asks again until it is so: for what another process does in its own time."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not await seen():  # noqa: ASYNC110 - there is no event to wait for in another process
             await asyncio.sleep(0.01)
 
@@ -85,11 +88,12 @@ async def test_a_durable_call_of_a_slow_handler_waits_for_it(cart: Cart) -> None
     assert await cart.note_slowly(1, 0.1) == 1
 
 
-async def test_a_send_is_acknowledged_while_an_earlier_handler_still_runs(cart: Cart) -> None:
-    slow = asyncio.ensure_future(cart.note_slowly(1, 1.0))
+async def test_a_send_is_acknowledged_while_an_earlier_handler_still_runs(cart: Cart, tmp_path: Path) -> None:
+    slow = asyncio.ensure_future(cart.note_when(1, str(tmp_path / "now")))
     await asyncio.sleep(0)
     receipts = [await cart.note.send(2), await cart.note.send(3)]
     assert not slow.done()
+    (tmp_path / "now").touch()
     assert await app.cluster.result(receipts[1]) == 3
     assert await slow == 1
     assert await cart.numbers() == [1, 2, 3]
@@ -149,11 +153,10 @@ async def test_an_unknown_message_id_is_not_found(client: None) -> None:
 
 
 async def test_the_callers_deadline_ends_the_call_and_cancels_the_handler(cart: Cart) -> None:
-    with pytest.raises(SendTimeout):
-        await cart.sleep.opts(timeout=0.1)(3600.0)
-
     async def interrupted() -> bool:
-        return await cart.interruptions() == 1
+        with pytest.raises(SendTimeout):
+            await cart.sleep.opts(timeout=0.3)(3600.0)  # again, where the deadline came before the handler began
+        return await cart.interruptions() > 0
 
     await until(interrupted)
 
@@ -241,9 +244,10 @@ async def test_a_timer_can_be_set_and_cancelled(cart: Cart) -> None:
 
 
 async def test_a_delayed_send_is_handled_later(cart: Cart) -> None:
+    sent_at = monotonic()
     receipt = await cart.note.opts(delay=0.2).send(1)
-    assert await cart.numbers() == []
     assert await app.cluster.result(receipt) == 1
+    assert monotonic() - sent_at >= 0.2
 
 
 async def test_a_delayed_call_waits_for_its_reply(cart: Cart) -> None:
@@ -277,14 +281,16 @@ async def test_a_broadcast_gives_errors_in_the_place_of_replies(cart: Cart) -> N
 async def test_a_job_runs_and_its_result_comes_back(client: None) -> None:
     job = await double.submit(21)
     assert job.duplicate is False
-    assert await job.result(timeout=60) == 42
+    assert await job.result(timeout=PATIENCE_S) == 42
     assert (await app.jobs.status(job)).state is JobState.COMPLETED
 
 
 async def test_many_jobs_are_submitted_together(client: None) -> None:
     jobs = await app.jobs.submit_many([double.call(number) for number in range(300)])
     assert len({job.id for job in jobs}) == 300
-    assert await asyncio.gather(*(job.result(timeout=60) for job in jobs)) == [2 * number for number in range(300)]
+    assert await asyncio.gather(*(job.result(timeout=PATIENCE_S) for job in jobs)) == [
+        2 * number for number in range(300)
+    ]
 
 
 async def test_a_job_of_a_known_key_is_the_first_one(client: None) -> None:
@@ -310,12 +316,12 @@ async def test_a_running_job_is_cancelled(client: None) -> None:
 async def test_a_dead_job_is_listed_replayed_and_discarded(client: None) -> None:
     job = await fail_job.submit("bad")
     with pytest.raises(JobDead, match="bad"):
-        await job.result(timeout=60)
+        await job.result(timeout=PATIENCE_S)
     letters = await app.jobs.dead_letters(job_type="fail_job")
     assert [(letter.id, letter.arguments) for letter in letters] == [(job.id, {"text": "bad"})]
     again = await app.jobs.replay(job)
     with pytest.raises(JobDead):
-        await again.result(timeout=60)
+        await again.result(timeout=PATIENCE_S)
     await app.jobs.discard(again)
     assert await app.jobs.dead_letters(job_type="fail_job") == []
     with pytest.raises(AlreadyCancelled):
@@ -368,7 +374,7 @@ def test_a_blocking_call_opens_a_client_by_itself(url: str) -> None:
         env={"HOLDFAST_STORE": url, "PATH": "", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert run.stdout == "1 False [1, 2]\nFalse\n", run.stderr
 
@@ -388,6 +394,6 @@ async def test_who_waits_for_an_outcome_hears_that_the_client_has_closed(url: st
             receipt = await app.ref(Cart, uuid4().hex).checkout.opts(delay=600.0).send("o-1")
             waiting = asyncio.ensure_future(app.cluster.result(receipt, timeout=600.0))
         await asyncio.sleep(0.2)  # on its way to the runner; where it is not, the test holds the less
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(NotStarted):
             await waiting

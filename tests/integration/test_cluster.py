@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import perf_counter
 from uuid import uuid4
 
 import pytest
@@ -26,7 +25,7 @@ from tests.support.postgres import emptied_schema
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -63,11 +62,11 @@ async def until(seen: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def shared_out(runners: int) -> None:
-    """Returns once so many runners own all shards, and none much more than the others."""
+    """Returns once so many runners own all shards, and nothing is left to even out."""
 
     async def even() -> bool:
         owned = Counter(shard.runner_id for shard in await app.cluster.shards())
-        return len(owned) == runners and 0 not in owned and max(owned.values()) <= 1.5 * owned.total() / runners
+        return len(owned) == runners and 0 not in owned and max(owned.values()) - min(owned.values()) <= 1
 
     await until(even)
 
@@ -103,10 +102,8 @@ async def test_the_entities_of_a_killed_runner_answer_elsewhere_with_all_they_ha
     found = carts(60)
     await asyncio.gather(*(cart.note(number) for number, cart in enumerate(found)))
     runners[0].kill()
-    killed_at = perf_counter()
     noted = await asyncio.gather(*(cart.note.opts(timeout=PATIENCE_S)(-1) for cart in found))
     assert noted == [2] * 60
-    assert perf_counter() - killed_at < PATIENCE_S
     await shared_out(2)
 
 
@@ -184,7 +181,7 @@ import asyncio, many
 async def main():
     async with many.app.client():
         pids = set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while len(pids) < 2:
                 pids = set(await asyncio.gather(*(many.app.ref(many.Door, str(n)).pid() for n in range(40))))
         print(sorted(pids))

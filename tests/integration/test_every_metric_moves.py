@@ -218,7 +218,7 @@ async def left_by_a_killed_runner(folder: Path) -> str:
     async with app.runner(store=f"sqlite:///{folder}/alive.db"):
         held = await hold.submit()
         await until(lambda: app.metrics.value("jobs_running", job_type="hold") == 1)
-        with contextlib.closing(open_connection(f"{folder}/alive.db", read_only=True, busy_s=5.0)) as connection:
+        with contextlib.closing(open_connection(f"{folder}/alive.db", read_only=True, busy_s=PATIENCE_S)) as connection:
             connection.execute("VACUUM INTO ?", (f"{folder}/killed.db",))
         await app.jobs.cancel(held)
     return f"sqlite:///{folder}/killed.db"
@@ -295,10 +295,10 @@ async def a_queue(app: App, operator: Operator) -> None:
     await work.opts(delay=3600.0).submit(5)  # stays
     held = [await hold.submit() for _ in range(5)]
     await until(lambda: operator.value("jobs_oldest_age_seconds", job_type="hold") > 0)
-    assert operator.value("jobs_running", job_type="hold") == 2
-    assert operator.value("jobs_queue_depth", job_type="hold") == 3
+    await until(lambda: operator.value("jobs_running", job_type="hold") == 2)
+    await until(lambda: operator.value("jobs_queue_depth", job_type="hold") == 3)
+    await until(lambda: operator.value("jobs_worker_slots", state="busy") == 2)
     assert operator.value("jobs_scheduled", job_type="work") == 2
-    assert operator.value("jobs_worker_slots", state="busy") == 2
     await operator.look()
     await app.jobs.cancel(later)
     await app.jobs.cancel(held[0])
@@ -315,14 +315,14 @@ async def at_rest(app: App, store: str, since: Ledger) -> list[Finding]:
         return not disagreements(findings)
 
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await until(agrees)
     return findings
 
 
 async def fenced_off(app: App, store: str) -> None:
     """Another runner has taken over: nothing of this one is written any more."""
-    with contextlib.closing(open_connection(store.removeprefix("sqlite:///"), busy_s=5.0)) as connection:
+    with contextlib.closing(open_connection(store.removeprefix("sqlite:///"), busy_s=PATIENCE_S)) as connection:
         connection.execute("DELETE FROM holdfast_runner")
     with pytest.raises(PersistenceError):
         await work.submit(6)

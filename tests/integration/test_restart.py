@@ -28,6 +28,7 @@ from holdfast.storage.open import open_client_store
 from tests.integration.processes import RunnerProcess, runner_process
 from tests.integration.shop import Cart, Till, app, double, fail_job
 
+PATIENCE_S = 120.0
 CARTS = 4
 LAST = 10**9
 
@@ -49,7 +50,7 @@ def runner(url: str) -> Iterator[RunnerProcess]:
 
 async def until(seen: Callable[[], Awaitable[bool]]) -> None:
     """Asks again until it is so: for what another process does in its own time."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not await seen():  # noqa: ASYNC110 - there is no event to wait for in another process
             await asyncio.sleep(0.01)
 
@@ -148,7 +149,9 @@ async def test_without_a_runner_sends_and_submits_wait_in_the_inbox(url: str, ru
         assert await cart.note(50) == 51, "what was sent later came before what waits in the inbox"
         assert await cart.numbers() == list(range(51))
         assert await app.cluster.result(receipts[9]) == 10
-        assert await asyncio.gather(*(job.result(timeout=60) for job in jobs)) == [2 * number for number in range(50)]
+        assert await asyncio.gather(*(job.result(timeout=PATIENCE_S) for job in jobs)) == [
+            2 * number for number in range(50)
+        ]
 
 
 async def test_the_inbox_is_taken_without_any_client(url: str, runner: RunnerProcess) -> None:
@@ -169,9 +172,9 @@ async def test_keys_are_decided_when_the_inbox_is_taken(url: str, runner: Runner
         with pytest.raises(KeyConflict, match="'k'"):
             await app.cluster.result(other)
         assert await cart.numbers() == [1]
-        assert await job.result(timeout=60) == await same_job.result(timeout=60) == 2
+        assert await job.result(timeout=PATIENCE_S) == await same_job.result(timeout=PATIENCE_S) == 2
         with pytest.raises(JobDead, match="other arguments"):
-            await other_job.result(timeout=60)
+            await other_job.result(timeout=PATIENCE_S)
 
 
 async def test_a_delay_and_a_timers_name_hold_through_the_inbox(url: str, runner: RunnerProcess) -> None:
@@ -200,7 +203,7 @@ async def test_a_cancel_without_a_runner_waits_in_the_inbox(url: str, runner: Ru
         await asyncio.to_thread(runner.start)
         for job in (stored, left):
             with pytest.raises(JobCancelled):
-                await job.result(timeout=60)
+                await job.result(timeout=PATIENCE_S)
 
 
 async def test_replays_and_discards_without_a_runner_wait_in_the_inbox(url: str, runner: RunnerProcess) -> None:
@@ -209,9 +212,9 @@ async def test_replays_and_discards_without_a_runner_wait_in_the_inbox(url: str,
         dead = [await fail_job.submit(text) for text in ("replayed", "discarded")]
         for job in dead:
             with pytest.raises(JobDead):
-                await job.result(timeout=60)
+                await job.result(timeout=PATIENCE_S)
         alive = await double.submit(1)
-        assert await alive.result(timeout=60) == 2
+        assert await alive.result(timeout=PATIENCE_S) == 2
         await asyncio.to_thread(runner.stop)
         again = await app.jobs.replay(dead[0])
         await app.jobs.discard(dead[1])
@@ -221,7 +224,7 @@ async def test_replays_and_discards_without_a_runner_wait_in_the_inbox(url: str,
             await app.jobs.cancel(alive)
         await asyncio.to_thread(runner.start)
         with pytest.raises(JobDead, match="replayed"):
-            await again.result(timeout=60)
+            await again.result(timeout=PATIENCE_S)
 
         async def discarded() -> bool:
             return [letter.id for letter in await app.jobs.dead_letters()] == [again.id]
@@ -348,7 +351,7 @@ async def test_a_wait_for_a_job_outlives_its_runner(url: str, runner: RunnerProc
     runner.start()
     async with app.client(store=url):
         job = await double.opts(delay=0.5).submit(3)
-        waiting = asyncio.ensure_future(job.result(timeout=60))
+        waiting = asyncio.ensure_future(job.result(timeout=PATIENCE_S))
         await app.jobs.status(job)
         runner.kill()
         await asyncio.to_thread(runner.start)

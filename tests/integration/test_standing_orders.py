@@ -18,8 +18,8 @@ from tests.support import postgres
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
-PATIENCE_S = 60.0
-SETTINGS = Settings(cluster=ClusterSettings(shards=8, lease_ttl=2.0, lease_renewal=0.5, drain_timeout=5.0))
+PATIENCE_S = 120.0
+SETTINGS = Settings(cluster=ClusterSettings(shards=8, lease_renewal=0.5, drain_timeout=5.0))
 
 
 @pytest.fixture

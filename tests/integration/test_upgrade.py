@@ -60,7 +60,7 @@ from new import Cart, app, report
 async def main() -> None:
     async with app.client():
         carts = [app.ref(Cart, str(number)) for number in range(40)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len({shard.runner_id for shard in await app.cluster.shards()} - {0}) < 2:
                 await asyncio.sleep(0.1)
         added = await asyncio.gather(*(cart.add("fig") for cart in carts))
@@ -68,8 +68,8 @@ async def main() -> None:
         jobs = await asyncio.gather(*(report.submit(str(number)) for number in range(40)))
         print(json.dumps({"added": added}), flush=True)
         sys.stdin.readline()  # the old runner leaves meanwhile
-        cleared = [await app.cluster.result(receipt, timeout=60) for receipt in receipts]
-        reports = [await job.result(timeout=60) for job in jobs]
+        cleared = [await app.cluster.result(receipt, timeout=120) for receipt in receipts]
+        reports = [await job.result(timeout=120) for job in jobs]
         items = await asyncio.gather(*(cart.items() for cart in carts))
         print(json.dumps({"cleared": cleared, "reports": len(set(reports)), "items": items}))
 

@@ -113,14 +113,14 @@ async def test_who_never_registered_writes_nothing(place: Place) -> None:
 async def test_a_transaction_of_an_incarnation_that_left_is_fenced_out(store: RunnerStore) -> None:
     await store.membership.leave(1)
     with pytest.raises(FencedOut):
-        transaction = await store.journal.begin(timeout_s=5)
+        transaction = await store.journal.begin(timeout_s=60)
         await transaction.commit(unit(STATE))
     assert await store.messages.state(Address("Cart", "c-1")) is None
 
 
 @pytest.mark.embedded
 async def test_who_waits_to_commit_while_it_is_reaped_is_fenced_out(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     reaping = asyncio.ensure_future(store.membership.register(REGISTRATION))
     await asyncio.sleep(0)
     waiting = store.journal.commit([unit(STATE)])

@@ -93,7 +93,7 @@ async def test_an_empty_unit_commits(store: RunnerStore) -> None:
 
 @pytest.mark.embedded
 async def test_an_open_transaction_makes_commits_wait(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     waiting = store.journal.commit([unit(STATE._replace(version=2))])
     assert waiting is not None
     task = asyncio.ensure_future(waiting)
@@ -106,8 +106,8 @@ async def test_an_open_transaction_makes_commits_wait(store: RunnerStore) -> Non
 
 @pytest.mark.embedded
 async def test_transactions_are_open_one_at_a_time(store: RunnerStore) -> None:
-    first = await store.journal.begin(timeout_s=5)
-    second = asyncio.ensure_future(store.journal.begin(timeout_s=5))
+    first = await store.journal.begin(timeout_s=60)
+    second = asyncio.ensure_future(store.journal.begin(timeout_s=60))
     await asyncio.sleep(0)
     assert not second.done()
     await first.rollback()
@@ -116,7 +116,7 @@ async def test_transactions_are_open_one_at_a_time(store: RunnerStore) -> None:
 
 
 async def test_a_transaction_that_ended_is_over(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     await transaction.commit(unit(STATE))
     await transaction.rollback()
     with pytest.raises(PersistenceError):
@@ -127,7 +127,7 @@ async def test_a_transaction_that_ended_is_over(store: RunnerStore) -> None:
 
 
 async def test_a_transaction_whose_unit_conflicts_is_taken_back_and_lets_go(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     with pytest.raises(Conflict):
         await transaction.commit(unit(JOB._replace(id=1), STATE._replace(version=2)))
     await commit(store, (STATE,))
@@ -145,7 +145,7 @@ async def test_a_transaction_left_open_is_taken_back_after_its_time(store: Runne
 
 @pytest.mark.embedded
 async def test_writes_beside_the_journal_wait_for_an_open_transaction_too(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     waiting = [
         asyncio.ensure_future(store.ids.allocate(1)),
         asyncio.ensure_future(store.inbox.leave([(5, 3, InboxKind.JOB, b"")])),

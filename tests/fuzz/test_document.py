@@ -26,7 +26,7 @@ pytestmark = [
 
 TOKEN = "a token of some length"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
-LEFT_OUT = ("/fail", "/sleep", "/note_slowly")
+LEFT_OUT = ("/fail", "/sleep", "/hold", "/hold_durably")
 """Handlers that fail by design, which is an answer of 500, or take as long as they are told."""
 EXAMPLES = 4
 PATIENCE_S = 30

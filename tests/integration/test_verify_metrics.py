@@ -17,6 +17,8 @@ from holdfast.ports.store import ClientStore
 from holdfast.verify import metrics
 from tests.integration.shop import Cart, app, double, fail_job
 
+PATIENCE_S = 60.0
+
 
 async def verified(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     code = await asyncio.to_thread(execute, ["verify", "metrics", *arguments])
@@ -32,21 +34,30 @@ async def work(number: int) -> None:
             await (await fail_job.submit("on purpose")).result()
 
 
-async def work_for_ever() -> None:
-    number = 0
+async def work_for_ever(done: list[int]) -> None:
     while True:
-        number += 1
-        await work(number)
+        await work(len(done) + 1)
+        done.append(len(done) + 1)
 
 
 async def test_counters_and_store_agree_while_the_runner_works(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/shop.db"
+    look, done = metrics.look, list[int]()
+
+    async def look_once_more_is_done(store: ClientStore, pages: metrics.Pages) -> metrics.Look:
+        enough = len(done) + 5
+        async with asyncio.timeout(PATIENCE_S):
+            while len(done) < enough:  # noqa: ASYNC110 - another thread's loop does it
+                await asyncio.sleep(0.01)
+        return await look(store, pages)
+
+    monkeypatch.setattr(metrics, "look", look_once_more_is_done)
     async with app.runner(store=url, http="127.0.0.1:0") as node:
         await work(0)
-        working = asyncio.create_task(work_for_ever())
-        code, out, _ = await verified(str(node.http), "--store", url, "--for", "0.5", "--json", capsys=capsys)
+        working = asyncio.create_task(work_for_ever(done))
+        code, out, _ = await verified(str(node.http), "--store", url, "--for", "0.1", "--json", capsys=capsys)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
     found: dict[str, Any] = json.loads(out)

@@ -378,7 +378,7 @@ async def test_the_deadline_without_a_runner_says_not_executed(rig: Rig) -> None
 
 
 async def test_the_deadline_of_a_message_that_had_left_says_unknown(rig: Rig) -> None:
-    task = rig.send(flags=0, timeout_s=0.05)
+    task = rig.send(flags=0, timeout_s=0.5)
     await rig.passes()
     rig.lose()
     with pytest.raises(SendTimeout) as raised:

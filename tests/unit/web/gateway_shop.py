@@ -32,10 +32,12 @@ class State:
     lines: list[Line] = field(default_factory=list)
 
 
-def shop() -> App:  # noqa: C901 - declarations, one after another
+def shop(*, gate: asyncio.Event | None = None, body_timeout: float = 0.5) -> App:  # noqa: C901 - declarations
+    """Handlers that hold wait at the gate."""
+    gate = gate or asyncio.Event()
     settings = Settings(
         entities=EntitySettings(mailbox=2),
-        gateway=GatewaySettings(body_bytes_max=10_000, body_timeout=0.5, timeout_max=30.0),
+        gateway=GatewaySettings(body_bytes_max=10_000, body_timeout=body_timeout, timeout_max=30.0),
     )
     app = App("shop", settings=settings)
 
@@ -74,10 +76,14 @@ def shop() -> App:  # noqa: C901 - declarations, one after another
             self.state.lines.append(Line(text))
             return len(self.state.lines)
 
+        @message
+        async def hold(self) -> None:
+            await gate.wait()
+
         @message(durable=True)
-        async def note_slowly(self, seconds: float) -> str:
-            await asyncio.sleep(seconds)
-            return "noted"
+        async def hold_durably(self) -> str:
+            await gate.wait()
+            return "held"
 
         @stream
         async def each(self):  # type: ignore[no-untyped-def]

@@ -206,7 +206,7 @@ async def test_an_open_transaction_of_a_user_holds_no_reap_up_and_is_fenced_out(
     owner, third = await database.runner(), await database.runner()
     await database.admin.execute("CREATE TABLE mine (x integer)")
     try:
-        transaction = await owner.journal.begin(timeout_s=5)
+        transaction = await owner.journal.begin(timeout_s=60)
         await transaction.execute("INSERT INTO mine VALUES ($1)", 1)
         await database.expire((third, 2))
         assert await third.membership.reap() == [1]

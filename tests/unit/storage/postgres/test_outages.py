@@ -31,7 +31,7 @@ async def end_sessions(database: Database) -> None:
 async def test_everything_goes_on_after_all_sessions_were_ended(database: Database) -> None:
     owner = await database.runner()
     await owner.journal.commit([unit(STATE)])
-    transaction = await owner.journal.begin(timeout_s=5)
+    transaction = await owner.journal.begin(timeout_s=60)
     await transaction.commit(unit(STATE._replace(version=2)))
     for version in (3, 4, 5):
         await end_sessions(database)
@@ -39,7 +39,7 @@ async def test_everything_goes_on_after_all_sessions_were_ended(database: Databa
         await owner.journal.commit([unit(STATE._replace(version=version))])
         await owner.inbox.leave([(version, 0, InboxKind.JOB, b"")])
         assert await renew(owner, 1, lease_ttl_us=6_000_000, state="active")
-    transaction = await owner.journal.begin(timeout_s=5)
+    transaction = await owner.journal.begin(timeout_s=60)
     await transaction.commit(unit(STATE._replace(version=6)))
     assert len(await owner.inbox_reader.inbox(limit=9)) == 3
 
@@ -108,7 +108,7 @@ async def test_a_commit_that_is_reaped_while_its_outcome_is_unknown_says_unknown
 
 async def test_a_transaction_may_not_be_ended_from_inside(database: Database) -> None:
     owner = await database.runner()
-    transaction = await owner.journal.begin(timeout_s=5)
+    transaction = await owner.journal.begin(timeout_s=60)
     for statement in ("COMMIT", " rollback", "BEGIN"):
         with pytest.raises(Exception, match="may begin or end"):
             await transaction.execute(statement)
@@ -120,7 +120,7 @@ async def test_a_transaction_may_not_be_ended_from_inside(database: Database) ->
 
 async def test_a_failed_statement_is_the_users_to_see_and_nothing_of_it_commits(database: Database) -> None:
     owner = await database.runner()
-    transaction = await owner.journal.begin(timeout_s=5)
+    transaction = await owner.journal.begin(timeout_s=60)
     with pytest.raises(Exception, match="no_such_table"):
         await transaction.fetch("SELECT * FROM no_such_table")
     with pytest.raises(PersistenceError):

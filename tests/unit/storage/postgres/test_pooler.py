@@ -93,7 +93,7 @@ async def test_the_store_works_behind_a_pooler(database: Database, pooled: Postg
             assert found is not None and found.version == version
 
     await asyncio.gather(*(one_entity(f"c-{number}") for number in range(6)))
-    transaction = await pooled.journal.begin(timeout_s=5)
+    transaction = await pooled.journal.begin(timeout_s=60)
     assert await transaction.fetch("SELECT $1::int AS x", 1) == [{"x": 1}]
     await transaction.commit(unit(STATE._replace(entity_id="own")))
     await pooled.inbox_changed()

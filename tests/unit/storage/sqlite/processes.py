@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import suppress
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, PersistenceError
 from holdfast.model.inbox import InboxKind
 from holdfast.storage.open import open_client_store, open_runner_store
 from tests.conformance.rows import DONE, END, JOB, MESSAGE, REGISTRATION, STATE, unit
@@ -83,7 +84,10 @@ async def leave(url: str, first: str, count: str) -> None:
     """Leaves inbox rows as a client, one by one."""
     store = await open_client_store(url)
     for number in range(int(first), int(first) + int(count)):
-        await store.inbox.leave([(number, 3, InboxKind.MESSAGE, b"row")])
+        while True:
+            with suppress(PersistenceError):
+                await store.inbox.leave([(number, 3, InboxKind.MESSAGE, b"row")])
+                break
         say(number)
     await store.close()
 

@@ -21,7 +21,7 @@ RECURSIVE = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SE
 async def store(tmp_path: Path) -> AsyncIterator[RunnerStore]:
     opened = await open_runner_store(f"sqlite:///{tmp_path}/store.db")
     await opened.membership.register(REGISTRATION)
-    transaction = await opened.journal.begin(timeout_s=5)
+    transaction = await opened.journal.begin(timeout_s=60)
     await transaction.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, sku TEXT NOT NULL UNIQUE)")
     await transaction.commit(unit())
     yield opened
@@ -29,14 +29,14 @@ async def store(tmp_path: Path) -> AsyncIterator[RunnerStore]:
 
 
 async def orders(store: RunnerStore) -> list[object]:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     rows = await transaction.fetch("SELECT sku FROM orders ORDER BY id")
     await transaction.rollback()
     return [row["sku"] for row in rows]
 
 
 async def test_the_users_rows_commit_with_the_unit(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     assert await transaction.execute("INSERT INTO orders (sku) VALUES (?), (?)", "apple", "pear") == 2
     assert await transaction.fetch("SELECT id, sku FROM orders WHERE sku = ?", "pear") == [{"id": 2, "sku": "pear"}]
     await transaction.commit(unit(STATE))
@@ -45,14 +45,14 @@ async def test_the_users_rows_commit_with_the_unit(store: RunnerStore) -> None:
 
 
 async def test_a_rollback_takes_the_users_rows_back(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     await transaction.execute("INSERT INTO orders (sku) VALUES ('apple')")
     await transaction.rollback()
     assert await orders(store) == []
 
 
 async def test_a_unit_that_conflicts_takes_the_users_rows_back(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     await transaction.execute("INSERT INTO orders (sku) VALUES ('apple')")
     with pytest.raises(PersistenceError):
         await transaction.commit(unit(STATE._replace(version=2)))
@@ -60,7 +60,7 @@ async def test_a_unit_that_conflicts_takes_the_users_rows_back(store: RunnerStor
 
 
 async def test_execute_counts_changed_rows_only(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     await transaction.execute("INSERT INTO orders (sku) VALUES ('apple')")
     assert await transaction.execute("SELECT * FROM orders") == 0
     assert await transaction.execute("UPDATE orders SET sku = 'x' WHERE sku = 'nothing'") == 0
@@ -69,7 +69,7 @@ async def test_execute_counts_changed_rows_only(store: RunnerStore) -> None:
 
 
 async def test_an_error_of_the_users_statement_is_the_users_to_handle(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     await transaction.execute("INSERT INTO orders (sku) VALUES ('apple')")
     with pytest.raises(apsw.ConstraintError):
         await transaction.execute("INSERT INTO orders (sku) VALUES ('apple')")
@@ -95,7 +95,7 @@ async def test_an_error_of_the_users_statement_is_the_users_to_handle(store: Run
     ],
 )
 async def test_a_statement_may_not_break_the_transaction_or_our_tables(store: RunnerStore, statement: str) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     with pytest.raises(UsageError):
         await transaction.execute(statement)
     await transaction.execute("INSERT INTO orders (sku) VALUES ('apple')")
@@ -104,7 +104,7 @@ async def test_a_statement_may_not_break_the_transaction_or_our_tables(store: Ru
 
 
 async def test_foreign_keys_of_the_users_tables_hold(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     await transaction.execute("CREATE TABLE line (order_id INTEGER NOT NULL REFERENCES orders (id))")
     with pytest.raises(apsw.ConstraintError):
         await transaction.execute("INSERT INTO line VALUES (99)")
@@ -112,7 +112,7 @@ async def test_foreign_keys_of_the_users_tables_hold(store: RunnerStore) -> None
 
 
 async def test_savepoints_are_the_users_to_use(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     for statement in ("SAVEPOINT s", "INSERT INTO orders (sku) VALUES ('apple')", "ROLLBACK TO s", "RELEASE s"):
         await transaction.execute(statement)
     await transaction.commit(unit())
@@ -120,7 +120,7 @@ async def test_savepoints_are_the_users_to_use(store: RunnerStore) -> None:
 
 
 async def test_native_is_the_drivers_connection_and_nothing_else(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     transaction.native(apsw.Connection).execute("INSERT INTO orders (sku) VALUES ('apple')")
     with pytest.raises(UsageError, match=r"apsw\.Connection"):
         transaction.native(int)
@@ -129,7 +129,7 @@ async def test_native_is_the_drivers_connection_and_nothing_else(store: RunnerSt
 
 
 async def test_readers_do_not_see_an_open_transaction(store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     connection = transaction.native(apsw.Connection)
     assert connection.in_transaction
     reading = asyncio.ensure_future(store.ledger.ledger())
@@ -151,8 +151,8 @@ async def test_a_slow_statement_does_not_hold_the_loop_and_ends_with_its_time(st
 
 
 async def test_cancelling_the_wait_for_a_turn_leaves_the_turn_free(store: RunnerStore) -> None:
-    first = await store.journal.begin(timeout_s=5)
-    second = asyncio.ensure_future(store.journal.begin(timeout_s=5))
+    first = await store.journal.begin(timeout_s=60)
+    second = asyncio.ensure_future(store.journal.begin(timeout_s=60))
     await asyncio.sleep(0)
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)
@@ -161,7 +161,7 @@ async def test_cancelling_the_wait_for_a_turn_leaves_the_turn_free(store: Runner
 
 
 async def test_cancelling_while_it_begins_leaves_the_turn_free(store: RunnerStore) -> None:
-    opening = asyncio.ensure_future(store.journal.begin(timeout_s=5))
+    opening = asyncio.ensure_future(store.journal.begin(timeout_s=60))
     await asyncio.sleep(0)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
@@ -170,7 +170,7 @@ async def test_cancelling_while_it_begins_leaves_the_turn_free(store: RunnerStor
 
 
 async def test_closing_the_store_takes_an_open_transaction_back(tmp_path: Path, store: RunnerStore) -> None:
-    transaction = await store.journal.begin(timeout_s=5)
+    transaction = await store.journal.begin(timeout_s=60)
     await transaction.execute("INSERT INTO orders (sku) VALUES ('apple')")
     await store.close()
     with pytest.raises(PersistenceError, match="closed"):

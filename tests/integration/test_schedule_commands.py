@@ -18,7 +18,7 @@ from holdfast.errors import HoldfastError
 from holdfast.runtime.config import STORE_VARIABLE
 from tests.support.command import holdfast
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def new_app() -> App:

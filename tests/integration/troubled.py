@@ -1,7 +1,7 @@
 """A runner with two slots, whose event loop can be blocked from outside; it prints its pages' URL.
 
-Its lease is short, so that a blocked loop outlasts it several times over: without the lease's own thread, whoever is
-blocked would be reaped.
+Its lease is short, so that a blocked loop outlasts it: without the lease's own thread, whoever is blocked would be
+reaped.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from holdfast import App, Entity, message
 from holdfast.settings import ClusterSettings, JobSettings, Settings
 
 CLUSTER = ClusterSettings(
-    lease_ttl=4.0, lease_renewal=1.0, loop_stall_limit=12.0, loop_stall_unready=0.5, drain_timeout=5.0
+    lease_ttl=6.0, lease_renewal=1.0, loop_stall_limit=14.0, loop_stall_unready=0.5, drain_timeout=5.0
 )
 SLOTS = 2
 app = App("troubled", settings=Settings(cluster=CLUSTER, jobs=JobSettings(slots=SLOTS)))
@@ -36,9 +37,10 @@ class Host(Entity[None]):
 
 
 @app.job(group_limit=100)
-async def nap(seconds: float) -> int:
-    """Where it was slept."""
-    await asyncio.sleep(seconds)
+async def nap(alarm: str) -> int:
+    """Until that file is there; returns where it was slept."""
+    while not await asyncio.to_thread(Path(alarm).exists):  # noqa: ASYNC110 - a file tells nobody
+        await asyncio.sleep(0.05)
     return os.getpid()
 
 

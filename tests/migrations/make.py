@@ -48,7 +48,7 @@ STEPS = {"sqlite": sqlite_schema.steps, "postgres": postgres_schema.steps}
 MODULE = "tests.migrations.shop"
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
 EVER = 2**60
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def dump_file(dialect: str, number: int) -> Path:

@@ -25,7 +25,7 @@ from tests.support.postgres import fresh_schema, run, servers
 from .make import STEPS, dump_file
 from .shop import Book, app, charge
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 TABLES = re.compile(r"CREATE TABLE (holdfast_\w+)")
 
 

@@ -20,7 +20,7 @@ from .gate import GATED, Gate
 
 LEASE_TTL_S = 6.0
 """Long enough for a machine that does a lot beside: a lease that has to end is ended in the store."""
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 LOOK_AGAIN_S = 0.1
 
 

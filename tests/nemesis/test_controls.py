@@ -68,7 +68,7 @@ async def test_a_broken_runner_is_found_out(broken: str, postgres_servers: Calla
 
 async def test_a_runner_that_is_as_it_should_be_comes_through(postgres_servers: Callable[[str], str]) -> None:
     """All scenarios, one after the other: none of them is wrong about a runner that is right."""
-    report = await played(SCENARIOS, host=HOST, store=postgres_servers("postgres"), patience_s=0.3, rest_s=60.0)
+    report = await played(SCENARIOS, host=HOST, store=postgres_servers("postgres"), patience_s=0.3, rest_s=180.0)
     assert not report.violations, report.text()
 
 

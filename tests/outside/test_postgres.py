@@ -29,7 +29,7 @@ from .shop import Book, Notes, app, double
 
 pytestmark = pytest.mark.postgres
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

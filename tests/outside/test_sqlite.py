@@ -16,7 +16,7 @@ from tests.integration.processes import runner_process
 from .connections import SQLITE, Undo, of_sqlite3, sqlite_file
 from .shop import Book, app, double
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ async def test_a_handler_waits_in_the_queue_until_a_thread_is_free() -> None:
 
     def block() -> str:
         loop.call_soon_threadsafe(held.set)
-        assert hold.wait(10)
+        assert hold.wait(60)
         return "first"
 
     first = asyncio.ensure_future(threads.run(block))
-    await asyncio.wait_for(held.wait(), 10)
+    await asyncio.wait_for(held.wait(), 60)
     second = asyncio.ensure_future(threads.run(lambda: "second"))
     assert metrics.value("workers_queue_depth", pool="thread") == 1
     assert metrics.value("workers_active", pool="thread") == 1
@@ -41,8 +41,8 @@ async def test_a_handler_waits_in_the_queue_until_a_thread_is_free() -> None:
 async def test_a_handler_cancelled_in_the_queue_leaves_it() -> None:
     metrics, hold, held = MetricsService(), threading.Event(), asyncio.Event()
     threads, loop = threads_of(metrics), asyncio.get_running_loop()
-    first = asyncio.ensure_future(threads.run(lambda: (loop.call_soon_threadsafe(held.set), hold.wait(10))))
-    await asyncio.wait_for(held.wait(), 10)
+    first = asyncio.ensure_future(threads.run(lambda: (loop.call_soon_threadsafe(held.set), hold.wait(60))))
+    await asyncio.wait_for(held.wait(), 60)
     second = asyncio.ensure_future(threads.run(lambda: None))
     second.cancel()
     await asyncio.gather(second, return_exceptions=True)

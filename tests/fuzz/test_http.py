@@ -119,6 +119,7 @@ def test_connections_that_say_nothing_are_hung_up_on(monkeypatch: pytest.MonkeyP
                 with contextlib.suppress(ConnectionError):
                     while line.recv(4096):
                         continue
+            monkeypatch.setattr(server, "HEAD_S", 20.0)
             assert b" 200 " in answer(address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     finally:
         ops.stop()

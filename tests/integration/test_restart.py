@@ -339,7 +339,7 @@ async def test_a_frozen_runner_is_waited_for_and_not_gone_round(url: str, runner
         await cart.note(0)
         runner.pause()
         with pytest.raises(SendTimeout) as raised:
-            await cart.note.opts(timeout=0.2)(1)
+            await cart.note.opts(timeout=1.0)(1)
         assert raised.value.executed == "unknown"
         later = asyncio.ensure_future(cart.note(2))
         runner.go_on()

@@ -15,10 +15,11 @@ from holdfast.model.message import DoneRow, MessageRow, TimerCancel
 from holdfast.model.unit import Row
 
 from .delivery import Delivery
-from .durable import DurableTurn, Listener, outcome_of
+from .durable import DurableTurn, Listener
 from .handler import Handler
 from .inflight import Inflight
 from .manager import EntityManager
+from .outcomes import outcome_of
 from .parting import MOVED
 from .surroundings import Surroundings
 from .timers import part_from_runs, unstage

@@ -19,11 +19,12 @@ from holdfast.model.message import Consume, MessageRow
 
 from .catching_up import CatchingUp
 from .due import DueQueue
-from .durable import DurableRules, DurableTurn, outcome_of
+from .durable import DurableRules, DurableTurn
 from .handler import Handler
 from .inflight import Inflight
 from .insisting import until_answered
 from .manager import EntityManager
+from .outcomes import outcome_of
 from .parting import STOPPED, Parting
 from .surroundings import Surroundings
 from .suspects import Suspects

@@ -14,8 +14,6 @@ from typing import Any, Protocol
 
 from holdfast.errors import (
     EntityNotAssignedToRunner,
-    HandlerFailed,
-    KeyConflict,
     MessageDead,
     RunnerNotRegistered,
     RunnerUnavailable,
@@ -25,8 +23,6 @@ from holdfast.kit.backoff import Backoff
 from holdfast.model.ids import micros
 from holdfast.model.message import (
     Consume,
-    DeadMessageRow,
-    DoneRow,
     MessageRetry,
     MessageRow,
     OutcomeKind,
@@ -35,13 +31,12 @@ from holdfast.model.message import (
 from holdfast.model.unit import Row
 from holdfast.ports.turn import Turn
 
-from .declared import decode_declared, encode_declared
+from .declared import encode_declared
 from .handler import Handler
+from .outcomes import dead_row, describe, done_row
 from .surroundings import Surroundings
 from .turns import Activation, Ending, HandlerTurn
 from .units import RowsItem
-
-ERROR_CHARS_MAX = 2000
 
 PASSING = (RunnerUnavailable, RunnerNotRegistered, EntityNotAssignedToRunner, Suspended)
 """Reasons not to run a handler that pass by themselves, here or elsewhere: they cost no try."""
@@ -137,6 +132,7 @@ class DurableTurn(HandlerTurn):
         self.stored = stored
         self.listeners: list[Listener] = []
         self.deliveries = row.deliveries
+        self._uncounted = 0
         self.next_id = next_id
         self._rules = rules
 
@@ -147,7 +143,14 @@ class DurableTurn(HandlerTurn):
     def _count_try(self) -> None:
         self.deliveries += 1
         if self.deliveries > 1:
-            self.activation.hosted.redeliveries.inc()
+            self._uncounted += 1
+            if self.stored:
+                self._count_redeliveries()
+
+    def _count_redeliveries(self) -> None:
+        """What is redelivered before it was ever stored counts once it is: it may be refused till then."""
+        self.activation.hosted.redeliveries.inc(self._uncounted)
+        self._uncounted = 0
 
     def suspended(self) -> None:
         self.store_now()
@@ -173,6 +176,8 @@ class DurableTurn(HandlerTurn):
     def stored_now(self) -> None:
         """Its row is on disk."""
         self.stored, self._storing = True, None
+        if self._uncounted:
+            self._count_redeliveries()
         for listener in self.listeners:
             listener.stored()
 
@@ -299,6 +304,8 @@ class DurableTurn(HandlerTurn):
 
     def settle(self) -> None:
         self.settled = True
+        if self._uncounted and self.rows:
+            self._count_redeliveries()
         if self.ending is not Ending.VALUE:
             self._count()
             self._rules.deliveries.concluded(self)
@@ -330,65 +337,3 @@ class _StoredSignal:
 
     def done(self, ending: Ending, outcome: Any) -> None:
         self.stored()
-
-
-def done_row(
-    row: MessageRow, kind: OutcomeKind, outcome: bytes | None, deliveries: int, now: int, incarnation: int
-) -> DoneRow:
-    """What stays of a message."""
-    return DoneRow(
-        row.id,
-        row.shard,
-        row.entity_type,
-        row.entity_id,
-        row.method,
-        row.key,
-        row.payload_hash,
-        kind,
-        outcome,
-        deliveries,
-        row.created_at,
-        now,
-        row.admitted_by,
-        incarnation,
-    )
-
-
-def dead_row(row: MessageRow, deliveries: int, text: str, now: int) -> DeadMessageRow:
-    """The message whole, for its replay."""
-    return DeadMessageRow(
-        row.id,
-        row.shard,
-        row.entity_type,
-        row.entity_id,
-        row.method,
-        row.payload,
-        row.payload_hash,
-        row.key,
-        row.headers,
-        deliveries,
-        row.crashes,
-        text,
-        row.created_at,
-        now,
-    )
-
-
-def outcome_of(handler: Handler, done: DoneRow) -> tuple[Ending, Any]:
-    """How a message ended, from its done row."""
-    match OutcomeKind(done.kind):
-        case OutcomeKind.REPLIED:
-            return Ending.VALUE, None if done.outcome is None else handler.signature.result.decode(done.outcome)
-        case OutcomeKind.DECLARED_ERROR:
-            return Ending.DECLARED, decode_declared(handler, done.outcome or b"")
-        case OutcomeKind.DEAD | OutcomeKind.DISCARDED:
-            return Ending.FAILURE, MessageDead((done.outcome or b"").decode(errors="replace"))
-        case OutcomeKind.KEY_CONFLICT:
-            key = (done.outcome or b"").decode(errors="replace")
-            return Ending.FAILURE, KeyConflict(f"the key {key!r} was used before with another payload")
-
-
-def describe(error: BaseException) -> str:
-    """An error as a dead letter keeps it, for operators."""
-    cause = error.__cause__ if isinstance(error, HandlerFailed) and error.__cause__ else error
-    return f"{type(cause).__name__}: {cause}"[:ERROR_CHARS_MAX]

@@ -18,9 +18,10 @@ from holdfast.model.message import DoneRow, MessageRow, OutcomeKind, Take, Timer
 from holdfast.model.unit import Row
 
 from .delivery import Delivery
-from .durable import DurableTurn, done_row
+from .durable import DurableTurn
 from .inflight import Inflight
 from .manager import EntityManager
+from .outcomes import done_row
 from .surroundings import Surroundings
 from .turns import Ending
 from .units import Committer, surely_not_written

@@ -13,8 +13,8 @@ A scrape reads children while they are written. Each field is read once; a count
 differ by the observation in between, but nothing ever goes backwards.
 
 A NaN or an infinity would spoil a sum for as long as the process lives, so it is refused, where that is free: what is
-mostly added to a counter is 1, and what lies above a histogram's first bucket is looked at anyway. What lies in or below
-that bucket is not: an observation of minus infinity goes through.
+mostly added to a counter is 1, and what lies above a histogram's first bucket is looked at anyway. What does not, an
+observation of minus infinity for one, goes through.
 """
 
 import sys

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
-from holdfast.model.job import EndStart, JobDiscard, JobReplay
+from holdfast.model.job import EndStart, FreshJob, JobDiscard, JobReplay
 from holdfast.model.message import Consume, DeadMessageEnd, InboxRow, MessageRetry, Take, TimerCancel
 from holdfast.model.unit import Row
 
@@ -53,6 +53,7 @@ any_row: st.SearchStrategy[Row] = st.one_of(
         lambda number, old, state, at: END._replace(id=number, expected=old, state=state, finished_at=at),
         numbers, who, st.sampled_from(["completed", "dead"]), ends,
     ),
+    st.builds(FreshJob, numbers),
     st.builds(JobReplay, st.just(50), numbers),
     st.builds(JobDiscard, st.just(60), numbers),
     st.builds(lambda number, job, executor: start(number, (job, 1))._replace(executor=executor), numbers, numbers, who),

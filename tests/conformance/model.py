@@ -13,6 +13,7 @@ from holdfast.model.job import (
     CRASHED,
     ArchivedJob,
     EndStart,
+    FreshJob,
     JobDiscard,
     JobEnd,
     JobReplay,
@@ -109,6 +110,8 @@ class Contents:
                 self._end_job(row)
             case ArchivedJob():
                 self.archive[_not_in(self.archive, row.id)] = row
+            case FreshJob(number):
+                _not_in(self.archive, number)
             case JobReplay(replayed_at, number):
                 self.archive[number] = self._undealt(number)._replace(replayed_at=replayed_at)
             case JobDiscard(discarded_at, number):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.errors import Conflict
-from holdfast.model.job import EndStart, JobDiscard, JobReplay
+from holdfast.model.job import EndStart, FreshJob, JobDiscard, JobReplay
 from holdfast.model.ledger import DeadJobs, LiveJobs
 from holdfast.ports.store import RunnerStore
 
@@ -178,6 +178,19 @@ async def test_a_job_that_is_not_dead_is_not_replayed(store: RunnerStore) -> Non
     with pytest.raises(Conflict):
         await commit(store, (JobReplay(50, 1), JOB._replace(id=2, replay_of=1)))
     assert await store.jobs.live(2) is None
+
+
+async def test_a_job_that_has_ended_is_not_stored_as_a_fresh_one(store: RunnerStore) -> None:
+    """Neither on its own nor beside others, and not in the commit that ends it either."""
+    await commit(store, (FreshJob(1), JOB._replace(id=1)), (END._replace(id=1),))
+    for batch in ([(FreshJob(1), JOB._replace(id=1))], [(JOB._replace(id=2),), (FreshJob(1), JOB._replace(id=1))]):
+        with pytest.raises(Conflict) as conflict:
+            await commit(store, *batch)
+        assert conflict.value.unit_index in (None, len(batch) - 1)
+    again = (FreshJob(3), JOB._replace(id=3))
+    with pytest.raises(Conflict):
+        await commit(store, again, (END._replace(id=3),), again)
+    assert [await store.jobs.live(number) for number in (1, 2, 3)] == [None, None, None]
 
 
 async def test_start_records_come_by_id_until_they_end(store: RunnerStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from holdfast.errors import Conflict
 from holdfast.model.address import Address
-from holdfast.model.job import EndStart, JobDiscard, JobReplay
+from holdfast.model.job import EndStart, FreshJob, JobDiscard, JobReplay
 from holdfast.model.message import Consume, InboxRow, MessageRetry, Take, TimerCancel
 from holdfast.model.unit import Row
 from holdfast.ports.store import RunnerStore
@@ -44,6 +44,7 @@ def any_row(dice: random.Random) -> Row:
             JOB._replace(id=number, key=key, due_at=dice.choice([0, 100])),
             RETRY._replace(id=number, attempt=expected + dice.randrange(2), expected=expected),
             END._replace(id=number, expected=expected, state=dice.choice(["completed", "dead"])),
+            FreshJob(number),
             JobReplay(50, number),
             JobDiscard(60, number),
             start(number, (number, 1)),

@@ -51,7 +51,8 @@ async def test_closing_twice_is_closing_once(store: RunnerStore) -> None:
 async def test_inbox_rows_come_oldest_first_until_taken(store: RunnerStore, clock: ManualClock) -> None:
     await store.inbox.leave([(5, 3, InboxKind.JOB, b"five"), (2, 9, InboxKind.MESSAGE, b"two")])
     await commit(store, (InboxRow(4, 3, InboxKind.COMMAND, b"four", 77),))
-    assert [await store.inbox_reader.holds(number) for number in (2, 3, 5)] == [True, False, True]
+    assert await store.inbox_reader.entry(2) == InboxRow(2, 9, InboxKind.MESSAGE, b"two", clock.now)
+    assert await store.inbox_reader.entry(3) is None
     rows = await store.inbox_reader.inbox(limit=9)
     assert rows == [
         InboxRow(2, 9, InboxKind.MESSAGE, b"two", clock.now),
@@ -60,7 +61,7 @@ async def test_inbox_rows_come_oldest_first_until_taken(store: RunnerStore, cloc
     ]
     await commit(store, (Take(2), MESSAGE._replace(id=2)), (Take(4),))
     assert [row.id for row in await store.inbox_reader.inbox(limit=9)] == [5]
-    assert not await store.inbox_reader.holds(2)
+    assert await store.inbox_reader.entry(2) is None
     with pytest.raises(Conflict):
         await commit(store, (Take(2),))
 

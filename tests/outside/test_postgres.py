@@ -196,10 +196,12 @@ async def test_a_delay_counts_from_the_send_on_the_databases_clock(url: str, boo
         before = await connection.fetchval("SELECT holdfast_now()")
         job = await double.opts(tx=connection, delay=3600.0).submit(1)
         after = await connection.fetchval("SELECT holdfast_now()")
-    with pytest.raises(TimeoutError):
-        await job.result(timeout=0.5)
+        with pytest.raises(JobNotFound):
+            await app.jobs.status(job)  # not before the commit
     due_at = (await app.jobs.status(job)).due_at
     assert due_at is not None and before <= due_at - 3_600_000_000 <= after
+    with pytest.raises(TimeoutError):
+        await job.result(timeout=0.5)
 
 
 async def test_many_submits_go_through_one_connection_or_none(url: str, book: Book) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from holdfast.errors import JobNotFound
+from holdfast.jobs.lookup import left_job
 from holdfast.model.job import PRIORITIES, ArchivedJob, JobRow, JobState, StartRecord, unpack_attempts
 from holdfast.ports.store import ClientStore
 
@@ -65,16 +66,16 @@ async def _live_jobs(store: ClientStore, *, limit: int, after: int, job_type: st
 
 
 async def job(store: ClientStore, number: int) -> JobFacts:
-    """Raises JobNotFound, which says so of one that waits in the inbox."""
-    waits = await store.inbox_reader.holds(number)  # first, since what is taken from there is live in the same commit
+    """Raises JobNotFound."""
+    left = await left_job(store.inbox_reader, number)  # first: what is taken from there is live in the same commit
     row = await store.jobs.live(number)
     if row is not None:
         return _live(row, attempts(await store.jobs.starts(shards=(row.shard,))), await store.membership.now_us())
     archived = await store.jobs.archived(number)
     if archived is not None:
         return _ended(archived)
-    if waits:
-        raise JobNotFound(f"what has the id {number} waits in the inbox until a runner takes it")
+    if left is not None:
+        return _live(left.row, {}, await store.membership.now_us())
     raise JobNotFound(f"no job has the id {number}, or its retention has passed")
 
 

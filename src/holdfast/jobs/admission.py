@@ -4,6 +4,9 @@ A submit is acknowledged once its row is on disk. One with a key is first looked
 all later ones, running or finished, as long as the archive keeps it; the same key with another payload is a conflict.
 Two submits of one key at the same time are told apart here, and in the last resort by the store's guard.
 
+A submit of another process comes under an id that was chosen there. It may come twice and by two ways, directly and by
+the inbox, and the first one last: so one at a time is stored under an id, and never one that has ended.
+
 Inside a handler the row is staged in the handler's turn and commits with it; a job that was never committed is never
 seen by anybody.
 
@@ -15,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -31,13 +34,15 @@ from holdfast.errors import (
 )
 from holdfast.kit.hashing import payload_hash
 from holdfast.model.ids import micros
-from holdfast.model.job import JobRow
+from holdfast.model.job import FreshJob, JobRow
 from holdfast.ports.turn import Turn, current_turn
 
 from .call import JobCall
 from .door import JobDoor
+from .exclusive import Exclusive
 from .handle import JobHandle
 from .holdings import Holdings, moved
+from .roster import Roster
 from .straight import Start
 from .submission import Submission
 from .surroundings import Surroundings
@@ -76,6 +81,7 @@ class Admission:
         around: Surroundings,
         *,
         door: JobDoor,
+        held: Roster,
         tallies: Tallies,
         holdings: Holdings,
         arrived: Callable[[JobRow], None],
@@ -83,9 +89,11 @@ class Admission:
         begin: Callable[[JobRow], Start | None],
     ) -> None:
         """`arrived` takes each row once it is stored, `found` where the row may have been read from the store by then;
-        `begin` may have one start with the commit that stores it. `door` is what handles wait at."""
+        `begin` may have one start with the commit that stores it. `door` is what handles wait at, and `held` are
+        the jobs in memory."""
         self._door = door
         self._elsewhere = around.elsewhere
+        self._left_in = around.left_in
         self._placement = around.placement
         self._holdings = holdings
         self._commits = around.commits
@@ -99,7 +107,8 @@ class Admission:
         self._arrived = arrived
         self._found = found
         self._begin = begin
-        self._under_way: dict[KeyName, asyncio.Future[None]] = {}
+        self._held = held
+        self.exclusive = Exclusive()
 
     async def submit(self, call: JobCall[R]) -> JobHandle[R]:
         """As `JobDoor.submit`."""
@@ -126,8 +135,13 @@ class Admission:
         return JobHandle(number, duplicate, self._door, call.result)
 
     async def _submit(self, call: JobCall[Any], began: float) -> tuple[int, bool]:
-        """Raises EntityNotAssignedToRunner for a job that does not belong here."""
+        """Raises EntityNotAssignedToRunner for a job that does not belong here, or not yet.
+
+        What is left in the inbox while the shard was away keeps its place in the group before this one.
+        """
         number = await self._id_of_ours(call)
+        if call.rules.group is not None and self._left_in(shard := self._shard(call, number)):
+            raise moved(shard)
         if call.rules.key is not None:
             return await self._submit_keyed(call, call.rules.key, number, began)
         await self._store((self._row(call, number, None),), began)
@@ -189,13 +203,16 @@ class Admission:
             return [await self._admit_keyed(calls[0][0], key, calls[0][1])]
         if any(call.rules.key is not None for call, _ in calls):
             raise JobInvalid("jobs with a key are submitted one by one")
-        began = self._clock.monotonic()
-        try:
-            await self._store([self._row(call, number, None) for call, number in calls], began)
-        except Conflict:
-            if not await self._is_stored(calls[0][1]):
-                raise
-        return [(number, False) for _, number in calls]
+        began, numbers = self._clock.monotonic(), [number for _, number in calls]
+        async with self.exclusive.of(numbers):
+            if not any(number in self._held for number in numbers):  # by another way, and its end may be on its way
+                try:
+                    rows = [self._row(call, number, None) for call, number in calls]
+                    await self._store(rows, began, [FreshJob(number) for number in numbers])
+                except Conflict:
+                    if not await self._is_stored(numbers[0]):
+                        raise
+        return [(number, False) for number in numbers]
 
     async def _admit_keyed(self, call: JobCall[Any], key: str, number: int) -> tuple[int, bool]:
         began, tally = self._clock.monotonic(), self._tallies.of(call.job_type, call.rules.priority)
@@ -225,13 +242,16 @@ class Admission:
             return await self._elsewhere.submit_many(calls)
         return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
 
-    def _store(self, rows: Sequence[JobRow], began: float) -> asyncio.Future[None]:
-        """Done once the rows are on disk. Raises EntityNotAssignedToRunner where a shard is not served any more."""
+    def _store(self, rows: Sequence[JobRow], began: float, fresh: Sequence[FreshJob] = ()) -> asyncio.Future[None]:
+        """Done once the rows are on disk. Raises EntityNotAssignedToRunner where a shard is not served any more.
+
+        `fresh`: the guards of those whose ids were chosen elsewhere.
+        """
         for row in rows:
             self._holdings.check(row.shard)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         start = self._begin(rows[0]) if len(rows) == 1 else None
-        self._commits.add(Submission(rows, done, began, self._stored, start))
+        self._commits.add(Submission(rows, fresh, done, began, self._stored, start))
         return done
 
     def _stored(self, rows: Sequence[JobRow], began: float, start: Start | None) -> None:
@@ -251,7 +271,7 @@ class Admission:
     async def _submit_keyed(self, call: JobCall[Any], key: str, number: int, began: float) -> tuple[int, bool]:
         name, digest = (call.job_type, call.rules.group, key), payload_hash(call.payload)
         for _ in range(TRIES_MAX):
-            async with self.key_of_ours(name):
+            async with self.exclusive.of((name,)):
                 known = await self.find(name)
                 if known is not None:
                     return self._same(known, digest, name), True
@@ -259,18 +279,6 @@ class Admission:
                     await self._store((self._row(call, number, digest),), began)
                     return number, False
         raise PersistenceError(f"the key {key!r} of {call.job_type} stays contended; submit again")
-
-    @asynccontextmanager
-    async def key_of_ours(self, name: KeyName) -> AsyncGenerator[None, None]:
-        """While it lasts no other submit of this key is looked up or stored here."""
-        while (other := self._under_way.get(name)) is not None:
-            await asyncio.shield(other)
-        over = self._under_way[name] = asyncio.get_running_loop().create_future()
-        try:
-            yield
-        finally:
-            del self._under_way[name]
-            over.set_result(None)
 
     async def _stage(self, call: JobCall[Any], turn: Turn) -> tuple[int, bool]:
         """Puts the row into the handler's turn. A key is looked up, but only the store's guard decides at the end."""

@@ -179,6 +179,7 @@ class JobEngine:
         self._admission = Admission(
             around,
             door=self,
+            held=self._roster,
             tallies=self._tallies,
             holdings=self._holdings,
             arrived=arrived,

@@ -53,16 +53,21 @@ class Inbound:
         shard = around.placement.of_job(row.id, row.job_type, row.key, row.group)
         if not self._holdings.serves(shard):
             return
+        async with self._admission.exclusive.of((row.id,)):
+            await around.commits.settled()  # of a submit that was given up its commit may be under way
+            await self._take(row._replace(shard=shard, admitted_by=around.runner_id), taken)
+
+    async def _take(self, row: JobRow, taken: Take) -> None:
+        around = self._around
         if await around.reader.live(row.id) is not None or await around.reader.archived(row.id) is not None:
             await commit_then(around.commits, _unit(taken), nothing)  # it came directly too
             return
-        row = row._replace(shard=shard, admitted_by=around.runner_id)
         if (key := row.key) is None:
             await self._take_in(row, taken)
             return
         row = row._replace(payload_hash=payload_hash(row.payload))
         name: KeyName = (row.job_type, row.group, key)
-        async with self._admission.key_of_ours(name):
+        async with self._admission.exclusive.of((name,)):
             known = await self._admission.find(name)
             if known is None:
                 await self._take_in(row, taken)

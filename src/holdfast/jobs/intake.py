@@ -42,6 +42,8 @@ class Intake:
     ) -> None:
         self._types = types
         self._reader = around.reader
+        self._commits = around.commits
+        self._runner_id = around.runner_id
         self._roster = roster
         self._holdings = holdings
         self._tallies = tallies
@@ -228,11 +230,22 @@ class Intake:
 
     async def _available(self, shard: int, priority: int, after: int, limit: int) -> Sequence[JobRow]:
         due_before = self._clock.now_us()
-        return await self._reader.available(
+        rows = await self._reader.available(
             shard=shard, priority=priority, after=after, limit=limit, due_before=due_before
         )
+        return await self._all_counted(rows)
 
     async def _upcoming(self, due_after: int, id_after: int, limit: int) -> Sequence[JobRow]:
-        return await self._reader.upcoming(
+        rows = await self._reader.upcoming(
             due_after=due_after, id_after=id_after, limit=limit, shards=list(self._holdings)
         )
+        return await self._all_counted(rows)
+
+    async def _all_counted(self, rows: Sequence[JobRow]) -> Sequence[JobRow]:
+        """The rows, once those among them have arrived whose commit was not known yet when they were read.
+
+        Otherwise one could start, and even end, before it is counted, and would come to life again then.
+        """
+        if any(row.admitted_by == self._runner_id for row in rows):
+            await self._commits.settled()
+        return rows

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from holdfast.errors import JobNotFound
 from holdfast.model.ids import JobId
-from holdfast.model.job import ArchivedJob
+from holdfast.model.inbox import InboxKind, decode_entry
+from holdfast.model.job import ArchivedJob, JobRow
 from holdfast.model.storable import NUMBER_MAX, shortened
-from holdfast.ports.reads import JobReader
+from holdfast.ports.reads import InboxReader, JobReader
+
+
+class LeftJob(NamedTuple):
+    """A job that waits in the inbox until its owner takes it."""
+
+    row: JobRow
 
 
 def job_number(job: JobId) -> int:
@@ -23,3 +32,15 @@ async def archived_job(reader: JobReader, number: int) -> ArchivedJob:
     if archived is None:
         raise JobNotFound(f"no job has the id {number}, or its retention has passed")
     return archived
+
+
+async def left_job(inbox: InboxReader, number: int) -> LeftJob | None:
+    """A job in the inbox. None also for one that this version can't read."""
+    entry = await inbox.entry(number)
+    if entry is None or entry.kind != InboxKind.JOB:
+        return None
+    try:
+        row = decode_entry(entry.kind, entry.body)
+    except ValueError:
+        return None
+    return LeftJob(row) if isinstance(row, JobRow) else None

@@ -11,19 +11,22 @@ from holdfast.errors import (
     AlreadyCancelled,
     EntityNotAssignedToRunner,
     HoldfastError,
+    JobNotFound,
+    RunnerUnavailable,
 )
-from holdfast.model.ids import JobId, job_id
-from holdfast.model.job import PRIORITIES, ArchivedJob, JobRow, JobState
+from holdfast.model.ids import JobId
+from holdfast.model.job import ArchivedJob, JobRow, JobState
 from holdfast.model.unit import Unit
 
 from .attempt import Held, Interruption, Phase
 from .door import CancelOutcome, FinishedJob, JobStatus
 from .holdings import Holdings
 from .intake import Intake
-from .lookup import archived_job, job_number
+from .lookup import LeftJob, archived_job, job_number, left_job
 from .outcomes import Cancelled
 from .roster import Roster
 from .rows import end_row
+from .statuses import archived_status, live_status
 from .surroundings import Surroundings
 from .tally import Tallies
 from .units import commit_then, nothing
@@ -33,12 +36,14 @@ log = logging.getLogger(__name__)
 
 INTERRUPT_AGAIN_S = 0.1
 """Seconds before an executor is asked again that did not know the attempt: it may not have begun."""
+LOOK_EVERY_S = 0.05
+"""Seconds between two looks for a job that waits in the inbox."""
 DUPLICATE = "Duplicate"
 """The reason of a job from the inbox whose key belongs to another one, whose id is its error."""
 
 
 class Requests:
-    """Answers for the jobs of the shards that are served here, and for all that ended.
+    """Answers for the jobs of the shards that are served here, for all that ended, and for all in the inbox.
 
     A live job of another shard raises EntityNotAssignedToRunner: its owner is to be asked.
     """
@@ -58,6 +63,7 @@ class Requests:
         """`cancel_wait_s`: how long a cancel waits for a running handler to end before it says "requested"."""
         self._commits = around.commits
         self._reader = around.reader
+        self._inbox = around.inbox
         self._clock = around.clock
         self._metrics = around.metrics
         self._tallies = tallies
@@ -73,10 +79,11 @@ class Requests:
     async def status(self, job: JobId) -> JobStatus:
         number = job_number(job)
         held = self._roster.get(number)
-        row = held.row if held is not None else await self._ours(number)
-        if row is not None:
-            return _live_status(row, held, self._clock.now_us())
-        return _archived_status(await archived_job(self._reader, number))
+        match await self._find(number) if held is None else held.row:
+            case ArchivedJob() as ended:
+                return archived_status(ended)
+            case LeftJob(row) | (JobRow() as row):
+                return live_status(row, held, self._clock.now_us())
 
     async def wait(self, job: JobId, *, timeout: float | None) -> FinishedJob:
         number = job_number(job)
@@ -85,13 +92,28 @@ class Requests:
             left_s = None if deadline is None else max(0.0, deadline - self._clock.monotonic())
             expected = self._waiters.expect(number)  # before the store is asked, so that no end falls in between
             try:
-                if number not in self._roster and await self._ours(number) is None and not expected.done():
-                    return await self._followed(await archived_job(self._reader, number), left_s)
-                return await asyncio.wait_for(expected, left_s)
+                match None if number in self._roster else await self._find(number):
+                    case ArchivedJob() as ended:
+                        return await self._followed(ended, left_s)
+                    case LeftJob() if left_s is None or left_s > LOOK_EVERY_S:
+                        await asyncio.wait((expected,), timeout=LOOK_EVERY_S)
+                    case _:
+                        return await asyncio.wait_for(expected, left_s)
             except LookAgain:
                 continue
             finally:
                 self._waiters.forget(number, expected)
+
+    async def _find(self, number: int) -> JobRow | ArchivedJob | LeftJob:
+        """What the store has of it. Raises JobNotFound, and EntityNotAssignedToRunner."""
+        for _ in range(2):  # it may be taken from the inbox between two looks, and is live from then on
+            if (live := await self._ours(number)) is not None:
+                return live
+            if (ended := await self._reader.archived(number)) is not None:
+                return ended
+            if (left := await left_job(self._inbox, number)) is not None:
+                return left
+        raise JobNotFound(f"no job has the id {number}, or its retention has passed")
 
     async def _ours(self, number: int) -> JobRow | None:
         """A live job that only the store has. Raises EntityNotAssignedToRunner for one of another owner."""
@@ -107,10 +129,12 @@ class Requests:
         return finished(archived)
 
     async def cancel(self, job: JobId) -> CancelOutcome:
+        """Raises RunnerUnavailable for a job that waits in the inbox too long."""
         began = self._clock.monotonic()
         labels: dict[str, str] = {"job_type": ""}
         try:
             number = job_number(job)
+            await self._taken(number, began + self._cancel_wait_s)
             status = await self.status(job)
             labels = {"job_type": status.job_type, "priority": status.priority}
             return await self._cancel(number, began)
@@ -119,6 +143,13 @@ class Requests:
         except HoldfastError as error:
             self._failed("cancel", labels, began, error)
             raise
+
+    async def _taken(self, number: int, deadline: float) -> None:
+        """Returns once the job is not in the inbox. Raises RunnerUnavailable, and JobNotFound."""
+        while number not in self._roster and isinstance(await self._find(number), LeftJob):
+            if self._clock.monotonic() >= deadline:
+                raise RunnerUnavailable(f"job {number} still waits in the inbox for its owner, and is not cancelled")
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _cancel(self, number: int, began: float) -> CancelOutcome:
         deadline = began + self._cancel_wait_s
@@ -183,6 +214,7 @@ class Requests:
         """Raises JobNotFound, AlreadyCancelled for a finished job, and EntityNotAssignedToRunner."""
         with self._roster.reading() as left:
             row = await self._ours(number)
+            await self._commits.settled()  # what was read before its commit was known has arrived then
         if row is None or number in left:
             archived = await archived_job(self._reader, number)
             raise AlreadyCancelled(f"job {number} is {archived.state} already")
@@ -234,48 +266,3 @@ class Requests:
 
     def _failed(self, operation: Literal["cancel"], labels: Mapping[str, str], began: float, error: Exception) -> None:
         self._metrics.jobs.meter(operation=operation, **labels).failed(self._clock.monotonic() - began, error)
-
-
-def _live_status(row: JobRow, held: Held | None, now_us: int) -> JobStatus:
-    attempt = held.attempt if held is not None else None
-    running = attempt is not None or (held is not None and held.away is not None)
-    if running:
-        state = JobState.RUNNING
-    elif row.due_at > now_us:
-        state = JobState.RETRYING if row.attempt else JobState.SCHEDULED
-    else:
-        state = JobState.AVAILABLE
-    progress, text = (None, None) if attempt is None else attempt.progress
-    return JobStatus(
-        id=job_id(row.id),
-        job_type=row.job_type,
-        priority=PRIORITIES[row.priority],
-        state=state,
-        attempts=row.attempt + running,
-        created_at=row.created_at,
-        due_at=row.due_at or None,
-        finished_at=None,
-        error=row.last_error,
-        reason=None,
-        progress=progress,
-        progress_text=text,
-        replay_of=None if row.replay_of is None else job_id(row.replay_of),
-    )
-
-
-def _archived_status(row: ArchivedJob) -> JobStatus:
-    return JobStatus(
-        id=job_id(row.id),
-        job_type=row.job_type,
-        priority=PRIORITIES[row.priority],
-        state=JobState(row.state),
-        attempts=row.attempts,
-        created_at=row.created_at,
-        due_at=None,
-        finished_at=row.finished_at,
-        error=row.error,
-        reason=row.reason,
-        progress=None,
-        progress_text=None,
-        replay_of=None if row.replay_of is None else job_id(row.replay_of),
-    )

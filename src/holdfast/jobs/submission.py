@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from holdfast.model.job import JobRow
+from holdfast.model.job import FreshJob, JobRow
 from holdfast.ports.commits import CommitItem
 
 from .straight import Start
@@ -19,12 +19,13 @@ class Submission(CommitItem):
     def __init__(
         self,
         jobs: Sequence[JobRow],
+        fresh: Sequence[FreshJob],
         done: asyncio.Future[None],
         began: float,
         stored: Callable[[Sequence[JobRow], float, Start | None], None],
         start: Start | None,
     ) -> None:
-        self.rows = list(jobs) if start is None else [*jobs, start.row]
+        self.rows = [*fresh, *jobs] if start is None else [*fresh, *jobs, start.row]
         self.size_bytes = len(jobs[0].payload) if len(jobs) == 1 else sum([len(row.payload) for row in jobs])
         self.done = done
         self._began = began

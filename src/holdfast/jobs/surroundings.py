@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import Context
 from random import Random
 from typing import NamedTuple, Protocol
@@ -31,6 +31,11 @@ class Everywhere:
 
 
 EVERYWHERE = Everywhere()
+
+
+def nowhere(shard: int) -> bool:
+    """Nothing was left in any shard's inbox."""
+    return False
 
 
 class Lent(NamedTuple):
@@ -114,6 +119,8 @@ class Surroundings:
     territory: Territory = EVERYWHERE
     elsewhere: JobDoor | None = None
     """Where submits and requests go whose shard is not served here; without one they are refused."""
+    left_in: Callable[[int], bool] = nowhere
+    """Whether something of this process may still be in the inbox of that shard."""
     executors: Executors = ALONE
     """How attempts get to other runners, and a cancel to them; alone, they all run here."""
     context: Context = dataclasses.field(default_factory=Context)

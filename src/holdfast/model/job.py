@@ -190,6 +190,15 @@ class ArchivedJob(NamedTuple):
     discarded_at: int | None
 
 
+class FreshJob(NamedTuple):
+    """Writes nothing (guard: no finished job has this id), beside the row of a job whose id was chosen elsewhere.
+
+    A submit that was on its way for long may arrive when it has been tried again, by another way, and has run.
+    """
+
+    id: int
+
+
 class JobReplay(NamedTuple):
     """Marks a dead job replayed (guard: neither replayed nor discarded) beside the new job's row."""
 

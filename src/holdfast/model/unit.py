@@ -7,7 +7,7 @@ so that they could go to another store.
 
 from __future__ import annotations
 
-from .job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from .job import ArchivedJob, EndStart, FreshJob, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
 from .message import (
     Consume,
     DeadMessageEnd,
@@ -32,6 +32,7 @@ Row = (
     | MessageRetry
     | DeadMessageRow
     | InboxRow
+    | FreshJob
     | JobRow
     | StartRecord
     | EndStart
@@ -54,6 +55,7 @@ WRITE_ORDER: tuple[type[Row], ...] = (
     DeadMessageRow,
     InboxRow,
     JobReplay,
+    FreshJob,
     JobRow,
     JobEnd,
     ArchivedJob,

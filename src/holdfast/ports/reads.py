@@ -122,8 +122,8 @@ class InboxReader(Protocol):
         """The oldest inbox rows. Never filtered by a high-water mark: ids commit out of order."""
         ...
 
-    async def holds(self, number: int) -> bool:
-        """Whether what was left under this id is there: committed by whoever left it, and not yet taken."""
+    async def entry(self, number: int) -> InboxRow | None:
+        """What was left under this id: committed by whoever left it, and not yet taken."""
         ...
 
 

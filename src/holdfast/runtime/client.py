@@ -118,7 +118,7 @@ class Client:
         return await self._elsewhere.message_result(message_id, timeout)
 
     async def in_inbox(self, number: int) -> bool:
-        return await self._store.inbox_reader.holds(number)
+        return await self._store.inbox_reader.entry(number) is not None
 
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
         return await self._elsewhere.dead_messages(entity_type=entity_type, limit=limit, after=after)

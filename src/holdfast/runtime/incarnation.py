@@ -21,7 +21,7 @@ from holdfast.entities.surroundings import Surroundings as EntitySurroundings
 from holdfast.errors import FencedOut, PersistenceError
 from holdfast.jobs.definition import Job
 from holdfast.jobs.engine import JobEngine
-from holdfast.jobs.surroundings import ALONE
+from holdfast.jobs.surroundings import ALONE, nowhere
 from holdfast.jobs.surroundings import Surroundings as JobSurroundings
 from holdfast.kit.batching import GroupCommit, Lanes
 from holdfast.kit.clock import Clock
@@ -209,6 +209,7 @@ class Incarnation:
             inbox=outfit.store.inbox_reader,
             territory=territory,
             elsewhere=None if elsewhere is None else elsewhere.jobs,
+            left_in=nowhere if elsewhere is None else elsewhere.left_in,
             executors=ALONE if elsewhere is None else elsewhere.executors,
             context=outfit.context,
             transaction_timeout_s=outfit.settings.entities.transaction_timeout,

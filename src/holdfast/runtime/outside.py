@@ -8,14 +8,12 @@ node of the App.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from time import perf_counter
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from holdfast.entities.door import Receipt, SendOptions
 from holdfast.entities.handler import Handler
-from holdfast.errors import JobInvalid, JobNotFound, UsageError
+from holdfast.errors import JobInvalid, UsageError
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.door import FinishedJob
 from holdfast.jobs.handle import JobHandle
@@ -34,9 +32,6 @@ from .remote.door import durable_call
 from .remote.rows import job_row, message_row
 
 R = TypeVar("R")
-T = TypeVar("T")
-
-LOOK_EVERY_S = 0.05
 
 
 class SideDoor:
@@ -68,13 +63,8 @@ class SideDoor:
         return self._handle(call, self._leave_blocking(self._job(call), call.rules.tx))
 
     def wait(self, job: JobId, /, *, timeout: float | None = None) -> Coroutine[Any, Any, FinishedJob]:
-        """As `JobDoor.wait`, for a job that its owner may not have taken yet. Raises JobNotFound before the commit."""
-        node = self._node()
-
-        def ask(left_s: float | None) -> Awaitable[FinishedJob]:
-            return node.jobs.wait(job, timeout=left_s)
-
-        return once_taken(ask, int(job), node=node, missing=JobNotFound, late=TimeoutError, timeout_s=timeout)
+        """As `JobDoor.wait`. Raises JobNotFound before the commit."""
+        return self._node().jobs.wait(job, timeout=timeout)
 
     async def _leave(self, letter: Letter, connection: object) -> int:
         place = outside(connection)
@@ -121,34 +111,3 @@ class SideDoor:
             return shard, *encode_entry(job_row(call, visit.number, shard, visit.now_us, self._settings.jobs))
 
         return Letter(group, compose)
-
-
-async def once_taken(
-    ask: Callable[[float | None], Awaitable[T]],
-    number: int,
-    *,
-    node: Node,
-    missing: type[Exception],
-    late: type[Exception],
-    timeout_s: float | None,
-) -> T:
-    """The answer about something that may still be in the inbox.
-
-    Raises `missing` where it is nowhere, and `late` where it is still there after `timeout_s` seconds.
-
-    Asked last is what was asked first: between the two looks the owner may have taken it.
-    """
-    deadline = None if timeout_s is None else perf_counter() + timeout_s
-    while True:
-        try:
-            return await ask(_left_s(deadline))
-        except missing:
-            if not await node.in_inbox(number):
-                return await ask(_left_s(deadline))
-        if deadline is not None and perf_counter() >= deadline:
-            raise late(f"{number} was still in the inbox after {timeout_s:g} s")
-        await asyncio.sleep(LOOK_EVERY_S)
-
-
-def _left_s(deadline: float | None) -> float | None:
-    return None if deadline is None else max(deadline - perf_counter(), 0.001)

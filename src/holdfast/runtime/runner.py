@@ -170,7 +170,7 @@ class Runner:
         return await self._incarnation.entities.door.result(message_id, timeout)
 
     async def in_inbox(self, number: int) -> bool:
-        return await self._store.inbox_reader.holds(number)
+        return await self._store.inbox_reader.entry(number) is not None
 
     async def dead_messages(self, *, entity_type: str | None, limit: int, after: int) -> Sequence[DeadMessage]:
         return await self._incarnation.entities.letters.page(entity_type=entity_type, limit=limit, after=after)

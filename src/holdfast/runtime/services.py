@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, overload
 
 from holdfast.entities.definition import DurableMessage, Message
@@ -22,10 +24,13 @@ from holdfast.model.health import Health
 from holdfast.model.ids import JobId, MessageId
 
 from .node import Node
-from .outside import SideDoor, once_taken
+from .outside import SideDoor
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+LOOK_EVERY_S = 0.05
+"""Seconds between two looks for a message that waits in the inbox."""
 
 
 class ClusterService:
@@ -62,13 +67,9 @@ class ClusterService:
         MessageNotFound is raised for one through `tx=` whose transaction has not committed.
         """
         node, number = self._node(), receipt.message_id
-
-        def ask(left_s: float | None) -> Awaitable[R]:
-            return node.message_result(number, left_s)
-
-        if receipt.duplicate is not None:
-            return await ask(timeout)
-        return await once_taken(ask, number, node=node, missing=MessageNotFound, late=SendTimeout, timeout_s=timeout)
+        known = receipt.duplicate is not None
+        outcome: R = await (node.message_result(number, timeout) if known else _once_taken(node, number, timeout))
+        return outcome
 
     async def dead_letters(
         self, *, entity_type: str | None = None, limit: int = 100, after: MessageId | None = None
@@ -163,3 +164,24 @@ class JobService:
 
 def _id(job: JobHandle[Any] | JobId) -> JobId:
     return job.id if isinstance(job, JobHandle) else job
+
+
+async def _once_taken(node: Node, number: int, timeout_s: float | None) -> Any:
+    """The outcome of a message that may still be in the inbox. Raises MessageNotFound, and SendTimeout where it stays.
+
+    Asked last is what was asked first: between the two looks the owner may have taken it.
+    """
+    deadline = None if timeout_s is None else perf_counter() + timeout_s
+    while True:
+        try:
+            return await node.message_result(number, _left_s(deadline))
+        except MessageNotFound:
+            if not await node.in_inbox(number):
+                return await node.message_result(number, _left_s(deadline))
+        if deadline is not None and perf_counter() >= deadline:
+            raise SendTimeout(f"message {number} was still in the inbox after {timeout_s:g} s")
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _left_s(deadline: float | None) -> float | None:
+    return None if deadline is None else max(deadline - perf_counter(), 0.001)

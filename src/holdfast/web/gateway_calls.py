@@ -25,13 +25,12 @@ from holdfast.errors import (
     SendTimeout,
 )
 from holdfast.jobs.definition import Job
-from holdfast.jobs.door import FinishedJob, JobStatus
+from holdfast.jobs.door import JobStatus
 from holdfast.model.address import Address, checked_entity_id
 from holdfast.model.ids import SECOND_US, JobId, MessageId
 from holdfast.model.storable import NUMBER_MAX
 from holdfast.runtime.app import App
 from holdfast.runtime.node import Node
-from holdfast.runtime.outside import once_taken
 
 from .gateway_input import Arguments, body_of, check_path, key_of, moment_of, number_of, timeout_of
 from .gateway_problems import Declared, Refused, answer
@@ -118,16 +117,8 @@ class Calls:
         job, timeout_s = _job_id(request), timeout_of(request, self._settings)
         patience_s = timeout_s or self._app.settings.entities.call_timeout
 
-        async def wait(node: Node) -> FinishedJob:
-            def ask(left_s: float | None) -> Coroutine[Any, Any, FinishedJob]:
-                return node.jobs.wait(job, timeout=left_s)
-
-            return await once_taken(
-                ask, int(job), node=node, missing=JobNotFound, late=TimeoutError, timeout_s=patience_s
-            )
-
         try:
-            finished = await self._on_node(wait, patience_s)
+            finished = await self._on_node(lambda node: node.jobs.wait(job, timeout=patience_s), patience_s)
         except (TimeoutError, SendTimeout):
             return answer({"id": job, "state": "pending"}, 202)
         declared = self._app.job_types.get(finished.job_type)

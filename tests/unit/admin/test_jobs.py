@@ -7,6 +7,7 @@ import pytest
 from holdfast.admin import jobs, letters
 from holdfast.admin.paging import PAGE
 from holdfast.errors import JobNotFound, MessageNotFound
+from holdfast.model.inbox import encode_entry
 from holdfast.model.job import JobState
 from holdfast.model.message import InboxRow
 from holdfast.model.unit import Row
@@ -52,9 +53,9 @@ async def test_a_list_longer_than_a_page_goes_on(store: MemoryStore) -> None:
 
 
 async def test_what_waits_in_the_inbox_is_told_from_what_nobody_knows(store: MemoryStore) -> None:
-    await commit(store, InboxRow(7, 3, 2, b"", 0))
-    with pytest.raises(JobNotFound, match="inbox"):
-        await jobs.job(store, 7)
+    await commit(store, InboxRow(7, 3, *encode_entry(JOB._replace(id=7)), 0))
+    found = await jobs.job(store, 7)
+    assert (found.id, found.state, found.executor) == (7, JobState.AVAILABLE, None)
     with pytest.raises(JobNotFound, match="no job has the id 8"):
         await jobs.job(store, 8)
 

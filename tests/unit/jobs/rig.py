@@ -12,9 +12,10 @@ from typing import Any, Concatenate, ParamSpec
 
 from holdfast.errors import Conflict
 from holdfast.jobs.definition import Job, declare_job
+from holdfast.jobs.door import JobDoor
 from holdfast.jobs.engine import JobEngine
-from holdfast.jobs.surroundings import Surroundings
-from holdfast.kit.batching import GroupCommit
+from holdfast.jobs.surroundings import Surroundings, nowhere
+from holdfast.kit.batching import GroupCommit, Lanes
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
 from holdfast.metrics import MetricsService
@@ -46,6 +47,10 @@ class Rig:
         self.jobs: list[Job[..., Any]] = []
         self.clock = LoopClock(asyncio.get_running_loop())
         self.engine: JobEngine
+        self.lanes = 1
+        """Commits that may be in flight at a time."""
+        self.left_in: Callable[[int], bool] = nowhere
+        self.elsewhere: JobDoor | None = None
 
     def job(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declares a job as `app.job` would."""
@@ -68,11 +73,11 @@ class Rig:
         runner_id = await self.store.membership.register(Registration("", "1", (), (), 1.0, 6_000_000))
         self.wheel = DeadlineWheel(loop)
         journal = self.store.journal
-        self.commits: GroupCommit[CommitItem] = GroupCommit(
-            journal.commit,
-            loop=loop,
-            splits=lambda error: isinstance(error, Conflict),
-        )
+        lanes: list[GroupCommit[CommitItem]] = [
+            GroupCommit(journal.commit, loop=loop, splits=lambda error: isinstance(error, Conflict))
+            for _ in range(self.lanes)
+        ]
+        self.commits = lanes[0] if len(lanes) == 1 else Lanes(lanes)
         self.around = Surroundings(
             commits=self.commits,
             journal=journal,
@@ -86,6 +91,8 @@ class Rig:
             runner_id=runner_id,
             placement=Placement.of([GroupRow("default", 0, SHARDS, ())]),
             inbox=self.store.inbox_reader,
+            elsewhere=self.elsewhere,
+            left_in=self.left_in,
         )
         self.engine = JobEngine(self.around, types=[job.declared for job in self.jobs])
         await self.engine.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -124,3 +125,19 @@ async def _long_line(rig: Rig, window: int) -> None:
     for handle in handles:
         await handle.result()
     assert order == list(range(30))
+
+
+@simulated
+async def test_a_job_goes_behind_those_of_its_group_that_wait_in_the_inbox(rig: Rig) -> None:
+    """They were submitted while the shard was away, so this one goes the same way."""
+
+    @rig.job
+    async def work(n: int) -> None: ...
+
+    elsewhere = AsyncMock()
+    rig.elsewhere, rig.left_in = elsewhere, lambda shard: True
+    await rig.open()
+    await work.opts(group="g").submit(1)
+    await work.submit(2)
+    ((call,), _) = elsewhere.submit.call_args_list[0]
+    assert call.rules.group == "g" and elsewhere.submit.call_count == 1

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import JobDead, JobInvalid, JobKeyConflict
+from holdfast.errors import JobDead, JobInvalid, JobKeyConflict, JobNotFound, RunnerUnavailable
 from holdfast.jobs.call import JobCall
 from holdfast.jobs.definition import Job
+from holdfast.jobs.door import CancelOutcome
 from holdfast.model.ids import job_id
 from holdfast.model.inbox import InboxKind, encode_entry
 from holdfast.model.job import JobRow, JobState
 from holdfast.model.message import Take
 
-from .rig import Rig, simulated
+from .rig import Rig, eventually, simulated
 
 
 def left(job: Job[..., Any], number: int, call: JobCall[Any]) -> JobRow:
@@ -77,6 +78,99 @@ async def test_a_job_from_the_inbox_that_waited_for_its_key_is_no_duplicate_of_i
     assert await direct == [(number, False)]
     assert (await rig.engine.wait(job_id(number))).unwrap(None) == 7
     assert rig.tables.inbox.rows == {}
+
+
+@simulated
+async def test_a_submit_that_arrives_after_the_inbox_brought_the_job_changes_nothing(rig: Rig) -> None:
+    """Whether the job waits by then, runs, or has ended."""
+    runs: list[int] = []
+
+    @rig.job
+    async def work(n: int) -> None:
+        await asyncio.sleep(10)
+        runs.append(n)
+
+    await rig.open(slots=1)
+    first = await rig.store.ids.allocate(2)
+    for number in (first, first + 1):
+        row = left(work, number, work.call(number))
+        await rig.engine.take(row, await leave(rig, row))
+    for _ in range(3):
+        for number in (first, first + 1):
+            assert await rig.engine.admit([(work.call(number), number)], retry=False) == [(number, False)]
+        await asyncio.sleep(12)
+    assert runs == [first, first + 1]
+    assert rig.metrics.value("jobs_enqueued_total", job_type=work.declared.name) == 2
+    assert (await rig.counts(work.declared.name)).enqueued == 2
+
+
+@simulated
+async def test_a_submit_that_comes_by_two_ways_at_once_is_stored_once(rig: Rig) -> None:
+    """Also where the one who sent it directly has gone away before it was stored."""
+    runs: list[int] = []
+
+    @rig.job
+    async def work(n: int) -> None:
+        runs.append(n)
+
+    rig.lanes = 2
+    await rig.open()
+    rig.faults.latency_s = lambda: 1.0
+    first = await rig.store.ids.allocate(2)
+    for number in (first, first + 1):
+        row = left(work, number, work.call(number))
+        taken = await leave(rig, row)
+        direct = asyncio.ensure_future(rig.engine.admit([(work.call(number), number)], retry=False))
+        await asyncio.sleep(0.5)
+        if number == first:
+            direct.cancel()
+        await rig.engine.take(row, taken)
+        await asyncio.wait([direct])
+    await eventually(lambda: rig.metrics.value("jobs_completed_total") == 2)
+    assert runs == [first, first + 1] and rig.tables.inbox.rows == {}
+
+
+@simulated
+async def test_a_job_in_the_inbox_is_known_before_it_is_taken(rig: Rig) -> None:
+    """It has a status, can be waited for, and is cancelled once it is taken; until then the cancel has not happened."""
+
+    @rig.job
+    async def work(n: int) -> int:
+        await asyncio.sleep(10)
+        return n
+
+    await rig.open()
+    number = await rig.store.ids.allocate(1)
+    row = left(work, number, work.call(7))._replace(due_at=rig.clock.now_us() + 3_600_000_000)
+    taken = await leave(rig, row)
+    status = await rig.engine.status(job_id(number))
+    assert (status.state, status.due_at, status.attempts) == (JobState.SCHEDULED, row.due_at, 0)
+    with pytest.raises(TimeoutError):
+        await rig.engine.wait(job_id(number), timeout=3.0)
+    with pytest.raises(RunnerUnavailable, match="inbox"):
+        await rig.engine.cancel(job_id(number))
+    cancelling = asyncio.ensure_future(rig.engine.cancel(job_id(number)))
+    waiting = asyncio.ensure_future(rig.engine.wait(job_id(number)))
+    await asyncio.sleep(1.0)
+    assert not cancelling.done() and not waiting.done()
+    await rig.engine.take(row, taken)
+    assert await cancelling is CancelOutcome.BEFORE_START
+    assert (await waiting).state is JobState.CANCELLED
+
+
+@simulated
+async def test_what_is_no_job_in_the_inbox_is_no_job(rig: Rig) -> None:
+    """A message, and what this version can't read."""
+    await rig.open()
+    number = await rig.store.ids.allocate(2)
+    await rig.store.inbox.leave([(number, 0, InboxKind.MESSAGE, b""), (number + 1, 0, InboxKind.JOB, b"newer")])
+    for unknown in (number, number + 1):
+        with pytest.raises(JobNotFound):
+            await rig.engine.status(job_id(unknown))
+        with pytest.raises(JobNotFound):
+            await rig.engine.wait(job_id(unknown))
+        with pytest.raises(JobNotFound):
+            await rig.engine.cancel(job_id(unknown))
 
 
 @simulated

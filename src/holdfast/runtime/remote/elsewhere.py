@@ -192,6 +192,10 @@ class Elsewhere:
 
     # The inbox.
 
+    def left_in(self, shard: int) -> bool:
+        """Whether something of this process may still be there."""
+        return shard in self._leavings.shards
+
     def _leave(self, call: Call) -> asyncio.Future[None]:
         shard = self._places.of_entity(call.entity_type, call.entity_id)
         return self._leavings.leave(call.message_id, shard, message_row(call, shard, self._clock.now_us()))

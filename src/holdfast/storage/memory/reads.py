@@ -208,5 +208,5 @@ class MemoryInboxReader:
     async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
         return _page(_within(self._tables.inbox.rows.values(), shards), limit)
 
-    async def holds(self, number: int) -> bool:
-        return number in self._tables.inbox.rows
+    async def entry(self, number: int) -> InboxRow | None:
+        return self._tables.inbox.rows.get(number)

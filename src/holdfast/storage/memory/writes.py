@@ -11,6 +11,7 @@ from holdfast.model.job import (
     CRASHED,
     ArchivedJob,
     EndStart,
+    FreshJob,
     JobDiscard,
     JobEnd,
     JobReplay,
@@ -84,6 +85,8 @@ def _write(tables: Tables, row: Row) -> None:  # noqa: C901 - one flat table of 
         case JobReplay():
             dead = _undealt(tables, row)
             tables.archive.put(row.id, dead._replace(replayed_at=row.replayed_at))
+        case FreshJob():
+            _expect(row.id not in tables.archive.rows, row)
         case JobRow():
             _insert_job(tables, row)
         case JobEnd():

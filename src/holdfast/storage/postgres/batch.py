@@ -15,7 +15,17 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from holdfast.model.job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from holdfast.model.job import (
+    ArchivedJob,
+    EndStart,
+    FreshJob,
+    JobDiscard,
+    JobEnd,
+    JobReplay,
+    JobRetry,
+    JobRow,
+    StartRecord,
+)
 from holdfast.model.message import (
     Consume,
     DeadMessageEnd,
@@ -36,13 +46,13 @@ _SAME_IDS: tuple[tuple[type[Row], ...], ...] = (
     (MessageRow, Consume, MessageRetry),
     (InboxRow, Take),
     (JobRow, JobEnd, JobRetry),
-    (JobEnd, ArchivedJob, JobReplay, JobDiscard),
+    (JobEnd, ArchivedJob, FreshJob, JobReplay, JobDiscard),
     (StartRecord, EndStart),
     (DeadMessageRow, DeadMessageEnd),
 )
 _TABLE: dict[type[Row], tuple[str, ...]] = {
     MessageRow: ("message",), InboxRow: ("inbox",), Take: ("inbox",), JobRow: ("job",), JobRetry: ("job",),
-    ArchivedJob: ("archive",), JobReplay: ("archive",), JobDiscard: ("archive",),
+    ArchivedJob: ("archive",), FreshJob: ("archive",), JobReplay: ("archive",), JobDiscard: ("archive",),
     StartRecord: ("start",), EndStart: ("start",),
     DoneRow: ("done",), DeadMessageRow: ("dead",), DeadMessageEnd: ("dead",),
 }  # fmt: skip

@@ -15,7 +15,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from holdfast.model.job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from holdfast.model.job import (
+    ArchivedJob,
+    EndStart,
+    FreshJob,
+    JobDiscard,
+    JobEnd,
+    JobReplay,
+    JobRetry,
+    JobRow,
+    StartRecord,
+)
 from holdfast.model.message import (
     Consume,
     DeadMessageEnd,
@@ -40,6 +50,8 @@ _GUARDED = frozenset(
     }
 )  # fmt: skip
 """Parts that must find all their rows; the first parameter has as many elements as rows are wanted."""
+_FORBIDDEN = frozenset({"message_keys_crossed", "job_keys_crossed", "job_ended"})
+"""Parts that must find nothing."""
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _SHARED = 3
 """Parameters of the fence itself: runner, slot, and the number of the batch."""
@@ -112,7 +124,7 @@ def _answer(names: Sequence[str], first: Mapping[str, int]) -> str:
         refuse = f"THEN holdfast_refuse('{name}')"
         if name in _GUARDED:
             cases.append(f"WHEN (SELECT count(*) FROM {name}) <> cardinality(${first[name]}) {refuse}")
-        elif name.endswith("_crossed"):
+        elif name in _FORBIDDEN:
             cases.append(f"WHEN EXISTS (SELECT FROM {name}) {refuse}")
         elif name == "inbox_notify":
             cases.append(f"WHEN (SELECT count(*) FROM {name}) > 1 {refuse}")
@@ -174,6 +186,7 @@ _PARTS: dict[type[Row], Callable[[Layer], list[Part]]] = {
     DeadMessageRow: _rows("dead_message_insert", DeadMessageRow, "last_error"),
     InboxRow: _inbox,
     JobReplay: _rows("job_replay", JobReplay),
+    FreshJob: _ids("job_ended", FreshJob),
     JobRow: _rows("job_insert", JobRow, "last_error"),
     JobEnd: _job_ends,
     ArchivedJob: _rows("archive_insert", ArchivedJob, "error"),

@@ -155,5 +155,6 @@ class PostgresInboxReader:
     async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
         return [InboxRow(*row) for row in await self._read("inbox", limit, shards)]
 
-    async def holds(self, number: int) -> bool:
-        return bool(await self._read("inbox_by_id", number))
+    async def entry(self, number: int) -> InboxRow | None:
+        rows = await self._read("inbox_by_id", number)
+        return InboxRow(*rows[0]) if rows else None

@@ -184,5 +184,6 @@ class SqliteInboxReader:
     async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
         return [InboxRow(*row) for row in self._read("inbox", {"limit": limit, "shards": listed(shards)})]
 
-    async def holds(self, number: int) -> bool:
-        return bool(self._read("inbox_by_id", (number,)))
+    async def entry(self, number: int) -> InboxRow | None:
+        rows = self._read("inbox_by_id", (number,))
+        return InboxRow(*rows[0]) if rows else None

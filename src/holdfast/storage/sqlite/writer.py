@@ -16,7 +16,17 @@ from typing import Any
 import apsw
 
 from holdfast.errors import Conflict, FencedOut
-from holdfast.model.job import ArchivedJob, EndStart, JobDiscard, JobEnd, JobReplay, JobRetry, JobRow, StartRecord
+from holdfast.model.job import (
+    ArchivedJob,
+    EndStart,
+    FreshJob,
+    JobDiscard,
+    JobEnd,
+    JobReplay,
+    JobRetry,
+    JobRow,
+    StartRecord,
+)
 from holdfast.model.message import (
     Consume,
     DeadMessageEnd,
@@ -64,6 +74,7 @@ class UnitWriter:
             DeadMessageRow: self._plain("dead_message_insert"),
             InboxRow: self._plain("inbox_insert"),
             JobReplay: self._guarded("job_replay"),
+            FreshJob: self._fresh_jobs,
             JobRow: self._plain("job_insert"),
             JobEnd: self._job_ends,
             ArchivedJob: self._plain("archive_insert"),
@@ -167,6 +178,11 @@ class UnitWriter:
         if self._total_changes() - before != len(rows):
             raise Conflict("state_update: a state is not at the version before")
 
+    def _fresh_jobs(self, rows: list[FreshJob]) -> None:
+        for row in rows:
+            if self._connection.execute(self._sql["job_ended"], row).fetchall():
+                raise Conflict(f"job_ended: job {row.id} has ended")
+
     def _job_ends(self, rows: list[JobEnd]) -> None:
         before = self._total_changes()
         self._executemany(self._sql["job_archive"], rows)
@@ -202,8 +218,8 @@ def order_matters(groups: Groups) -> bool:
         _meet(messages, get(Consume), get(MessageRetry))
         or _meet(jobs, get(JobEnd), get(JobRetry))
         or _meet(get(InboxRow), get(Take))
-        or _meet(get(JobEnd), get(ArchivedJob), get(JobReplay), get(JobDiscard))
-        or _meet(get(ArchivedJob), get(JobReplay), get(JobDiscard))
+        or _meet(get(JobEnd), get(ArchivedJob), get(FreshJob), get(JobReplay), get(JobDiscard))
+        or _meet(get(ArchivedJob), get(FreshJob), get(JobReplay), get(JobDiscard))
         or _meet(get(StartRecord), get(EndStart))
     )
 

@@ -105,5 +105,5 @@ WHERE id = ANY (ARRAY (
 ))
 ORDER BY id LIMIT $1;
 
--- inbox_by_id: tells whether an inbox row is there.
-SELECT 1 FROM holdfast_inbox WHERE id = $1;
+-- inbox_by_id: reads one inbox row.
+SELECT id, shard, kind, body, created_at FROM holdfast_inbox WHERE id = $1;

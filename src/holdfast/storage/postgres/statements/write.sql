@@ -93,6 +93,9 @@ WHERE job.id = ANY (ARRAY(SELECT id FROM unnest($1::holdfast_job_mark[]))) AND j
     AND job.state = 'dead' AND job.replayed_at IS NULL AND job.discarded_at IS NULL AND EXISTS (SELECT FROM gate)
 RETURNING 1;
 
+-- job_ended: finds finished jobs among those that are to be new.
+SELECT 1 FROM holdfast_job_archive WHERE id = ANY ($1::bigint[]) AND EXISTS (SELECT FROM gate);
+
 -- job_insert: stores jobs.
 INSERT INTO holdfast_job (
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,

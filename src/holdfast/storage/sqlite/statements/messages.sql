@@ -74,5 +74,5 @@ SELECT id, shard, kind, body, created_at FROM holdfast_inbox
 WHERE (:shards IS NULL OR shard IN (SELECT value FROM json_each(:shards)))
 ORDER BY id LIMIT :limit;
 
--- inbox_by_id: tells whether an inbox row is there.
-SELECT 1 FROM holdfast_inbox WHERE id = ?;
+-- inbox_by_id: reads one inbox row.
+SELECT id, shard, kind, body, created_at FROM holdfast_inbox WHERE id = ?;

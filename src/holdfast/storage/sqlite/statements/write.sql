@@ -54,6 +54,9 @@ INSERT INTO holdfast_job (
 UPDATE holdfast_job SET attempt = ?, crashes = ?, due_at = ?, eligible_at = ?, last_error = ?
 WHERE id = ? AND attempt = ?;
 
+-- job_ended: finds a finished job.
+SELECT 1 FROM holdfast_job_archive WHERE id = ?;
+
 -- job_archive: copies a live job into the archive with its end; only a dead one keeps its payload, for a replay.
 INSERT INTO holdfast_job_archive (
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, state, result, error,

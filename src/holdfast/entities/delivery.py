@@ -12,7 +12,14 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
-from holdfast.errors import Conflict, HoldfastError, MalformedMessage, MessageError, PersistenceError
+from holdfast.errors import (
+    Conflict,
+    EntityNotAssignedToRunner,
+    HoldfastError,
+    MalformedMessage,
+    MessageError,
+    PersistenceError,
+)
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import Consume, MessageRow
@@ -312,7 +319,31 @@ class Delivery:
             self._inflight.await_message(turn.row.id, turn.row.shard, listener)
 
     def refuse(self, turn: DurableTurn, error: HoldfastError) -> None:
-        """Nothing more will be written of the message here."""
+        """Nothing more will be written of the message here.
+
+        Its sender may send it again, knowingly or because the answer is lost on the way: what the same connection
+        brought behind it goes back too, or it would be handled first. From the last one to the front, as far as
+        nothing is stored: what may be stored stays, and so does what is in front of that.
+        """
+        turn.abandoned = True
+        for behind in reversed(self._behind(turn)):
+            if behind.blocked or behind.started_at or not behind.take_back():
+                break
+            self._give_back(behind, EntityNotAssignedToRunner("a message of its sender before it was refused here"))
+        self._give_back(turn, error)
+
+    def _behind(self, turn: DurableTurn) -> list[DurableTurn]:
+        """What came over the same connection later, for the same entity, and waits."""
+        line = turn.activation
+        if turn.sender is None or line.leaving:  # all that waits there goes back by itself
+            return []
+        later = [other for other in (*(line.waiting or ()), *(line.held or ())) if isinstance(other, DurableTurn)]
+        return sorted(
+            (one for one in later if one.sender is turn.sender and one.number > turn.number and not one.abandoned),
+            key=lambda one: one.number,
+        )
+
+    def _give_back(self, turn: DurableTurn, error: HoldfastError) -> None:
         turn.abandoned = True
         self._dismiss(turn)
         listeners, turn.listeners = turn.listeners, []

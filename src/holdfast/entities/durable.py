@@ -109,6 +109,8 @@ class DurableTurn(HandlerTurn):
     next_row: MessageRow | None = None
     put_off = False
     reply: bytes | None = None
+    sender: object = None
+    """The connection that brought it, whose sender may send it again; None for one that surely hears its end."""
     _storing: RowsItem | None = None
 
     def __init__(

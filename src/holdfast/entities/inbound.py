@@ -11,6 +11,7 @@ another payload its outcome is the conflict.
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,15 @@ from .outcomes import done_row
 from .surroundings import Surroundings
 from .turns import Ending
 from .units import Committer, surely_not_written
+
+
+class Stays(enum.Enum):
+    """Why a message stays in the inbox for now."""
+
+    UNDECIDED = "undecided"
+    """It, or the first one of its key, came directly and may yet be refused: it keeps its place in the inbox."""
+    KEY_IN_USE = "key in use"
+    """It will get another message's outcome, whenever that ends: no message has to wait behind it."""
 
 
 class Inbound:
@@ -46,10 +56,10 @@ class Inbound:
         self._inflight = inflight
         self._committer = committer
 
-    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | None:
+    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | Stays:
         """Begins to move a message out of the inbox; it is done when the future is.
 
-        None where it has to stay for now: `again` is called when to come back. The future fails with
+        Where it has to stay for now `again` is called when to come back. The future fails with
         PersistenceError; the message is still in the inbox then. Raises EntityNotAssignedToRunner for a shard that
         is not held here, RunnerUnavailable while draining.
         """
@@ -60,7 +70,7 @@ class Inbound:
             turn = self._inflight.get(row.id)
             if turn is not None and not turn.stored:  # it came directly, and may yet be refused
                 turn.listeners.append(_Again(again))
-                return None
+                return Stays.UNDECIDED
             with self._inflight.looking() as passed:
                 if turn is not None or await self._is_stored(row.id):
                     self._check_held(shard, moment)
@@ -99,7 +109,7 @@ class Inbound:
 
     def _repeat(
         self, row: MessageRow, earlier: MessageRow | DoneRow, taken: Take, again: Callable[[], None]
-    ) -> asyncio.Future[None] | None:
+    ) -> asyncio.Future[None] | Stays:
         """What becomes of a message whose key is in use."""
         if earlier.payload_hash != row.payload_hash:
             return self._write(
@@ -115,7 +125,7 @@ class Inbound:
             turn.listeners.append(_Again(again))
         else:
             self._inflight.await_message(earlier.id, row.shard, _Again(again))
-        return None
+        return Stays.KEY_IN_USE if turn is None or turn.stored else Stays.UNDECIDED
 
     def _done(self, row: MessageRow, kind: OutcomeKind, outcome: bytes | None) -> DoneRow:
         """The outcome of a message that is not handled; the key stays with the first one."""

@@ -6,7 +6,8 @@ are taken in the order of their ids, so that what one sender left for one entity
 that deletes it: it is in the inbox or in the tables, never in both and never in none.
 
 A row that this version can't read stays where it is, for an operator or a newer version; it is logged once and holds
-up nobody. So does one that has to wait for an earlier message of its key.
+up nobody. So does one that waits for the outcome of an earlier message of its key. But one that has also come directly,
+and whose commit is not known yet, holds up its line: if that commit fails, it has its place here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Collection
 from functools import partial
 
 from holdfast.entities.engine import EntityEngine
+from holdfast.entities.inbound import Stays
 from holdfast.errors import (
     EntityNotAssignedToRunner,
     HoldfastError,
@@ -47,6 +49,17 @@ VERBS = frozenset({"cancel", "discard", "replay", "cancel_timer", "replay_messag
 """What an operator or a client may ask for in the inbox."""
 
 
+class HeldLine:
+    """Rows of one entity that wait until it is known what becomes of the first of them."""
+
+    __slots__ = ("decided", "rows", "shard")
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.rows: set[int] = set()
+        self.decided = False
+
+
 class InboxTaking:
     """Empties the inbox of the shards that this runner serves."""
 
@@ -60,14 +73,17 @@ class InboxTaking:
         self._looks = Periodic("holdfast-inbox", self._look, every_s=LOOK_EVERY_S)
         self._commands = TaskOwner("holdfast-commands")
         self._reading = asyncio.Lock()
+        self._stopping = False
         self._due = True
         self._unreadable: set[int] = set()
         self._waiting: set[int] = set()
+        self._undecided: dict[Address, HeldLine] = {}
 
     async def start(self) -> None:
         await self._looks.start()
 
     async def stop(self) -> None:
+        self._stopping = True
         await self._looks.stop()
         await self._commands.stop()
 
@@ -97,14 +113,17 @@ class InboxTaking:
     async def taken(self, up_to: int, shards: Collection[int] = ()) -> None:
         """Returns once nothing that was in the inbox up to this id is there, but what can't be taken yet.
 
-        Raises PersistenceError where the store refuses, and EntityNotAssignedToRunner where one of `shards` is not
-        served here, or not all the time: what was left for it may still be there.
+        Raises PersistenceError where the store refuses, EntityNotAssignedToRunner where one of `shards` is not served
+        here, or not all the time, and RunnerUnavailable where a line in one of them is held up: what was left for it
+        may still be there.
         """
         async with self._reading:
             before = self._served_since(shards)
             await self._read(up_to)
             if before != self._served_since(shards):
                 raise _not_served()
+            if any(line.shard in shards for line in self._undecided.values()):
+                raise RunnerUnavailable("what becomes of a message in the inbox of this shard is not known yet")
 
     def _served_since(self, shards: Collection[int]) -> list[int]:
         """When each was taken up. Raises EntityNotAssignedToRunner."""
@@ -127,6 +146,7 @@ class InboxTaking:
     async def _read(self, up_to: int | None = None) -> None:
         """Takes page after page until there is nothing new, or all up to an id is taken."""
         while True:
+            self._let_go_on()
             passed, moment = self._unreadable | self._waiting, self._entities.leftovers.moment
             served = [shard for shard in self._shards if self._territory.serves(shard)]
             if len(served) < len(self._shards):
@@ -137,7 +157,8 @@ class InboxTaking:
             fresh = [row for row in rows if row.id not in passed]
             await self._take(fresh)
             if len(fresh) < PAGE_ROWS:
-                self._entities.leftovers.taken(served, moment)
+                held = {line.shard for line in self._undecided.values()}
+                self._entities.leftovers.taken([shard for shard in served if shard not in held], moment)
             if len(fresh) < PAGE_ROWS or (up_to is not None and fresh[-1].id >= up_to):
                 return
 
@@ -171,7 +192,7 @@ class InboxTaking:
         for outcome in await asyncio.gather(*under_way, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
-        for row_id, request in requests:
+        for row_id, request in requests if not self._stopping else ():
             self._waiting.add(row_id)
             self._commands.start(self._obey(row_id, request), name=request.verb)
 
@@ -188,6 +209,11 @@ class InboxTaking:
 
     async def _take_line(self, messages: list[tuple[int, MessageRow]]) -> None:
         for row_id, message in messages:
+            held = self._undecided.get(message.address)
+            if held is not None:
+                held.rows.add(row_id)
+                self._waiting.add(row_id)
+                continue
             taking = await self._begin_message(row_id, message)
             if taking is not None:
                 await taking
@@ -198,23 +224,36 @@ class InboxTaking:
 
     async def _begin_message(self, row_id: int, message: MessageRow) -> Awaitable[None] | None:
         self._waiting.add(row_id)
-        taking: Awaitable[None] | None = None
-        stays = False
+        stays: Stays | None = None
         try:
-            taking = await self._entities.inbound.adopt(message, Take(row_id), partial(self._again, row_id))
-            stays = taking is None
+            taking = await self._entities.inbound.adopt(message, Take(row_id), partial(self._again, row_id, message))
+            if not isinstance(taking, Stays):
+                return taking
+            stays = taking
         except NOT_HERE as error:
             logger.debug("inbox row %s stays for another owner: %s", row_id, error)
         finally:
-            if not stays:
+            if stays is None:
                 self._waiting.discard(row_id)
-        return taking
+        if stays is Stays.UNDECIDED:
+            line = self._undecided[message.address] = HeldLine(message.shard)
+            line.rows.add(row_id)
+        return None
 
-    def _again(self, row_id: int) -> None:
+    def _again(self, row_id: int, message: MessageRow) -> None:
         """What this row waited for has happened."""
-        self._waiting.discard(row_id)
+        held = self._undecided.get(message.address)
+        if held is not None and row_id in held.rows:
+            held.decided = True
+        else:
+            self._waiting.discard(row_id)
         self._due = True
         self._looks.wake()
+
+    def _let_go_on(self) -> None:
+        """Only before the inbox is read anew: what has just been read of such a line may not be all of it."""
+        for address in [address for address, line in self._undecided.items() if line.decided]:
+            self._waiting -= self._undecided.pop(address).rows
 
     async def _obey(self, row_id: int, command: Command) -> None:
         """Carries a request out, then takes it away: it may be carried out twice, which changes nothing."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from holdfast.entities.engine import EntityEngine
+from holdfast.entities.inbound import Stays
 from holdfast.entities.leftovers import Leftovers
 from holdfast.errors import EntityNotAssignedToRunner, JobNotFound, PersistenceError, RunnerUnavailable
 from holdfast.jobs.engine import JobEngine
@@ -33,6 +34,9 @@ class Played:
         self.rows = {number: self._row(number, entity_id) for number, entity_id in left}
         self.begun: list[int] = []
         self.failing: set[int] = set()
+        self.undecided: set[int] = set()
+        self.repeated: set[int] = set()
+        self.again: Callable[[], None] = lambda: None
         self.meanwhile: Callable[[], None] = lambda: None
         self.served = True
         engines: Any = SimpleNamespace(inbound=self, leftovers=Leftovers())
@@ -71,8 +75,11 @@ class Played:
     async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
         return list(self.rows.values())[:limit]
 
-    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None]:
+    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | Stays:
         await asyncio.sleep(0)
+        if row.id in self.undecided | self.repeated:
+            self.again = again
+            return Stays.UNDECIDED if row.id in self.undecided else Stays.KEY_IN_USE
         self.begun.append(row.id)
         loop = asyncio.get_running_loop()
         known: asyncio.Future[None] = loop.create_future()
@@ -98,6 +105,28 @@ async def test_what_was_left_behind_a_message_that_could_not_be_written_stays_be
     played.failing.clear()
     await played.taking.taken(10)
     assert [number for number in played.begun if number != 3] == [1, 2, 2, 4]
+
+
+async def test_a_line_waits_behind_a_message_whose_direct_try_is_not_decided() -> None:
+    """Should that fail, it has its place here: whatever was left or sent after it must not be handled first."""
+    played = Played((1, "a"), (2, "a"), (3, "b"))
+    played.undecided = {1}
+    for _ in range(2):
+        with pytest.raises(RunnerUnavailable):
+            await played.taking.taken(3, [SHARD])
+        assert sorted(played.rows) == [1, 2], "another entity's message has nothing to do with it"
+    played.undecided.clear()
+    played.again()
+    await played.taking.taken(3, [SHARD])
+    assert played.begun == [3, 1, 2]
+
+
+async def test_nobody_waits_behind_a_message_whose_key_is_in_use() -> None:
+    """It gets the outcome of another message, which may be due in a year."""
+    played = Played((1, "a"), (2, "a"))
+    played.repeated = {1}
+    await played.taking.taken(2, [SHARD])
+    assert sorted(played.rows) == [1]
 
 
 async def test_a_shard_that_leaves_while_its_inbox_is_read_is_not_said_to_be_taken() -> None:

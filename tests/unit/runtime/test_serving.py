@@ -19,6 +19,7 @@ from holdfast.errors import (
     HoldfastError,
     KeyConflict,
     MalformedMessage,
+    PersistenceError,
     RpcClientError,
     RunnerUnavailable,
     SerializationError,
@@ -27,6 +28,8 @@ from holdfast.kit.clock import SystemClock
 from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerRow, ShardRow
 from holdfast.model.envelope import FOLLOWS, RETRY, Call, Request, Result, StreamOpen
+from holdfast.model.message import StateRow
+from holdfast.model.unit import Unit
 from holdfast.ports.transport import Identity, Incoming, Peer
 from holdfast.runtime import questions
 from holdfast.runtime.node import Node
@@ -36,6 +39,7 @@ from holdfast.runtime.serving.front import Front
 from holdfast.runtime.serving.here import Here
 from holdfast.runtime.serving.inbound import Conversation
 from holdfast.settings import EntitySettings, Settings
+from holdfast.storage.memory.journal import StorageFaults
 from holdfast.storage.memory.store import CLUSTER_ID, MemoryStore
 from holdfast.transport import MemoryNetwork
 
@@ -83,9 +87,9 @@ class Silent:
 class Served:
     """A runner that listens on a network in memory, and a peer of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: StorageFaults | None = None) -> None:
         self.network = MemoryNetwork()
-        self.store = MemoryStore(clock=SystemClock())
+        self.store = MemoryStore(clock=SystemClock(), faults=faults)
         self.front = Front(
             network=self.network.node("runner"),
             address=ADDRESS,
@@ -248,6 +252,55 @@ async def test_what_was_sent_behind_a_refused_message_is_refused_too(peer: Peer)
     conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS, entity_id="other"))
     conversation.refuse_behind_refused(durable(message_id=7, flags=RETRY))
     conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS | RETRY))
+
+
+class Refusing:
+    """A disk that refuses the next commits of entities."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.faults = StorageFaults(before_commit=self._before)
+
+    def _before(self, units: Sequence[Unit]) -> None:
+        if self.left and any(isinstance(row, StateRow) for unit in units for row in unit.rows):
+            self.left -= 1
+            raise PersistenceError("the disk refuses")
+
+
+async def test_what_came_behind_a_message_whose_commit_failed_goes_back_with_it() -> None:
+    """The answer may be lost on the way: then the first comes again, and must not find the others done."""
+    disk = Refusing()
+    served = Served(disk.faults)
+
+    def burst(flags: int) -> list[Call]:
+        facts: dict[str, Any] = {"method": "add_durably", "entity_id": "burst"}
+        return [call(message_id=2**42 + n, flags=flags | (FOLLOWS if n else 0), **facts) for n in range(4)]
+
+    async with served.runs():
+        peer = await served.peer()
+        assert await payload_of(peer, call(entity_id="burst")) == b"\x01"
+        disk.left = 2  # all of them together, then the first alone
+        answers = await asyncio.gather(*(peer.call(one) for one in burst(0)), return_exceptions=True)
+        assert [type(one) for one in answers] == [PersistenceError, *[EntityNotAssignedToRunner] * 3]
+        again = await asyncio.gather(*(payload_of(peer, one) for one in burst(RETRY)))
+        assert again == [b"\x02", b"\x03", b"\x04", b"\x05"]
+        peer.close()
+        await peer.closed()
+
+
+async def test_who_else_sends_to_the_entity_is_not_refused_with_them() -> None:
+    disk = Refusing()
+    served = Served(disk.faults)
+    async with served.runs():
+        peers = [await served.peer(), await served.peer()]
+        assert await payload_of(peers[0], call(entity_id="shared")) == b"\x01"
+        disk.left = 2
+        asked = [call(method="add_durably", entity_id="shared", message_id=2**43 + n) for n in range(2)]
+        answers = await asyncio.gather(*map(payload_of, peers, asked), return_exceptions=True)
+        assert sorted(type(one).__name__ for one in answers) == ["PersistenceError", "bytes"]
+        for peer in peers:
+            peer.close()
+            await peer.closed()
 
 
 async def test_an_error_that_is_final_holds_nobody_up(peer: Peer) -> None:

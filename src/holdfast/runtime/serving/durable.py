@@ -73,13 +73,15 @@ class RemoteListener:
 
     def is_new(self, turn: DurableTurn) -> None:
         """It was let in, as `turn`, under the id it came with; nothing was heard before this."""
-        self._duplicate, self._turn = False, turn
+        self._duplicate, self._turn, turn.sender = False, turn, self._conversation
         if self._chain:
             self._waits_for(turn)
 
     def admitted(self, how: Admitted) -> None:
         """Whether it was known, and by which id; what was heard before this is answered now."""
         self._duplicate, self._turn, self._message_id = how
+        if self._turn is not None and self._conversation is not None:
+            self._turn.sender = self._conversation
         if self._chain and self._turn is not None:
             self._waits_for(self._turn)
         if self._stored:

@@ -21,6 +21,7 @@ from holdfast.errors import (
     HoldfastError,
     MailboxFull,
     MalformedMessage,
+    PersistenceError,
     RunnerUnavailable,
 )
 from holdfast.model.address import Address, checked_entity_id
@@ -43,6 +44,8 @@ from holdfast.transport import failure_of
 logger = logging.getLogger("holdfast.runtime")
 
 MICROSECOND = 1e-6
+SENT_AGAIN = (*AGAIN, PersistenceError)
+"""A durable message that was refused like this may come again: its process hears it, or the answer is lost."""
 NIL = b"\xc0"
 """None as msgpack writes it."""
 
@@ -56,8 +59,8 @@ class Cancellable(Protocol):
 class Conversation:
     """What one peer has asked and was not answered yet.
 
-    `refused` are the entities whose last durable message was refused, to be sent again: what the peer sent behind it is
-    refused too, though it might come in by now, or it would come in first.
+    `refused` are the entities whose last durable message was refused, and may be sent again: what the peer sent behind
+    it is refused too, though it might come in by now, or it would come in first.
     """
 
     __slots__ = ("answer", "lost", "peer", "refused", "waiting")
@@ -74,7 +77,7 @@ class Conversation:
 
     def note_refusal(self, entity_type: str, entity_id: str, error: BaseException) -> None:
         """A durable message of it was refused."""
-        if isinstance(error, AGAIN):
+        if isinstance(error, SENT_AGAIN):
             self.refused.add((entity_type, entity_id))
 
     def refuse_behind_refused(self, call: Call) -> None:

@@ -136,7 +136,7 @@ class Dispatcher:
                 continue
             batch = list(self._take())
             if not batch:
-                return
+                continue  # there were only suspects at the heads: what is behind them need not wait
             record, self._spare_id = Record(self._spare_id, len(batch)), None
             self._start([self._attempt(held, record) for held in batch], record)
 

@@ -166,6 +166,28 @@ async def test_suspects_run_one_at_a_time(rig: Rig) -> None:
 
 
 @simulated
+async def test_a_slot_that_no_suspect_may_have_goes_to_those_behind(rig: Rig) -> None:
+    fresh: list[int] = []
+
+    @rig.job(priority="high")
+    async def suspect() -> None:
+        await asyncio.sleep(1000)
+
+    @rig.job
+    async def innocent(n: int) -> None:
+        fresh.append(n)
+
+    await rig.open(slots=4)
+    await rig.engine.submit_many([suspect.call() for _ in range(4)])
+    await eventually(lambda: rig.metrics.value("jobs_running") == 4)
+    await rig.engine.submit_many([innocent.call(n) for n in range(8)])
+    await rig.crash()
+    rig.faults.latency_s = lambda: 0.01
+    await rig.open(slots=2)
+    await eventually(lambda: len(fresh) == 8, within_s=60)
+
+
+@simulated
 async def test_a_retry_outlives_a_restart(rig: Rig) -> None:
     """With its number and its time."""
     began: list[tuple[int, float]] = []

@@ -16,6 +16,7 @@ from holdfast import App, testing
 from holdfast.entities.door import Door, Link
 from holdfast.entities.elsewhere import Elsewhere
 from holdfast.entities.engine import EntityEngine
+from holdfast.entities.inbound import Stays
 from holdfast.entities.surroundings import Surroundings
 from holdfast.errors import (
     EntityNotAssignedToRunner,
@@ -74,6 +75,7 @@ class Member:
         )
         self.store = MemoryStore(clock=crowd.clock, tables=crowd.tables, faults=own)
         self.taking: set[int] = set()
+        self.undecided: dict[int, Address] = {}
         self.alive = True
 
     async def start(self) -> None:
@@ -114,13 +116,16 @@ class Member:
     async def take_inbox(self) -> None:
         rows = await self.store.inbox_reader.inbox(limit=1000, shards=self.engine.shards.held)
         for row in [row for row in rows if row.id not in self.taking]:
+            entry = decode_entry(row.kind, row.body)
+            assert isinstance(entry, MessageRow)
+            if entry.address in self.undecided.values():
+                continue
             self.taking.add(row.id)
-            taken: Awaitable[None] | None = None
             try:
-                entry = decode_entry(row.kind, row.body)
-                assert isinstance(entry, MessageRow)
                 taken = await self.engine.inbound.adopt(entry, Take(row.id), partial(self._again, row.id))
-                if taken is None:
+                if taken is Stays.UNDECIDED:
+                    self.undecided[row.id] = entry.address
+                if isinstance(taken, Stays):
                     continue
                 await taken
             except MessageError:
@@ -129,6 +134,7 @@ class Member:
 
     def _again(self, row_id: int) -> None:
         self.taking.discard(row_id)
+        self.undecided.pop(row_id, None)
         self.inbox.wake()
 
     async def give(self, shards: Collection[int], timeout_s: float) -> None:

@@ -22,7 +22,27 @@ from holdfast.verify.simulate.run import simulate
 SEEDS = int(os.environ.get("HOLDFAST_SEEDS", "600"))
 FAST_SEEDS = 20
 CONTROL_SEEDS_MAX = 30
-FOUND = (798, 818, 945, 1972, 2469, 3070, 3220, 4136, 6509, 7981, 8064, 10959, 11064, 11761, 15435, 16093, 16290)
+FOUND = (
+    798,
+    818,
+    945,
+    1972,
+    2376,
+    2469,
+    3070,
+    3220,
+    4136,
+    4345,
+    6509,
+    7981,
+    8064,
+    10959,
+    11064,
+    11761,
+    15435,
+    16093,
+    16290,
+)
 """Seeds beyond the first ones that broke a promise once."""
 
 

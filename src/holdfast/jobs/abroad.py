@@ -79,6 +79,7 @@ class Abroad:
 
     def report(self, ending: Ending, transaction: OpenTransaction | None) -> None:
         """Leaves an attempt's end for the owner of its job, in the handler's `transaction` if there is one."""
+        ending.attempt.record.late.append(ending.attempt)
         self._tasks.start(self._report(ending, transaction), name=f"report of job {ending.attempt.held.row.id}")
 
     async def _report(self, ending: Ending, transaction: OpenTransaction | None) -> None:
@@ -94,6 +95,8 @@ class Abroad:
                 self._unfit(ending, error)
             else:
                 self._reported(ending)
+            finally:
+                record.late.remove(ending.attempt)
 
     async def _leave(self, ending: Ending, transaction: OpenTransaction | None) -> None:
         """Returns once the end is in the inbox. Raises FencedOut, and Conflict and _Unfit for what can't be written."""
@@ -140,7 +143,7 @@ class Abroad:
             unit.rows += staged
             unit.size_bytes += size
         unit.rows += record.end()
-        if remaining := record.remaining():
+        if remaining := record.remaining(attempt):
             me = self._around.runner_id
             unit.add(StartRecord(successor, me, me, pack_attempts(remaining), now_us))
         record.older, record.id = (record.id, *record.older), successor

@@ -78,7 +78,7 @@ class Record:
     comes last.
     """
 
-    __slots__ = ("attempts", "id", "line", "older", "open", "turn")
+    __slots__ = ("attempts", "id", "late", "line", "older", "open", "turn")
 
     def __init__(self, record: int, attempts: int) -> None:
         self.id = self.line = record
@@ -87,6 +87,8 @@ class Record:
         self.open = attempts
         self.older: tuple[int, ...] = ()
         self.attempts: Sequence[Attempt] = ()
+        self.late: list[Attempt] = []
+        """Those that have ended and whose ends wait to be written: the record stands for them till then."""
 
     def ended(self) -> None:
         """One of its attempts has ended."""
@@ -94,9 +96,11 @@ class Record:
         if self.open == 0:
             self.attempts = ()  # each attempt knows its record: a circle that the garbage collector would have to find
 
-    def remaining(self) -> list[tuple[int, int]]:
-        """Its attempts that have not ended."""
-        return [(one.held.row.id, one.number) for one in self.attempts if not one.ended]
+    def remaining(self, besides: Attempt) -> list[tuple[int, int]]:
+        """Its other attempts that have not ended, or whose ends wait."""
+        running = [one for one in self.attempts if not one.ended]
+        waiting = [one for one in self.late if one is not besides]
+        return [(one.held.row.id, one.number) for one in (*running, *waiting)]
 
     def end(self) -> list[EndStart]:
         """The rows that take it away."""

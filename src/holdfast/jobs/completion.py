@@ -201,11 +201,15 @@ class Completion:
             pause = WRITE_AGAIN.delay_s(ending.tries, self._random)
             log.warning("the end of job %s was not written, again in %.1f s: %s", job, pause, error)
             ending.unsure = ending.unsure or (isinstance(error, PersistenceError) and error.executed == "unknown")
-            ending.attempt.record.open += 1  # the record stands until all ends are written
+            record = ending.attempt.record
+            record.open += 1  # the record stands until all ends are written
+            record.late.append(ending.attempt)
             self._wheel.after(pause, lambda: self._end_again(ending))
 
     def _end_again(self, ending: Ending) -> None:
-        ending.attempt.record.ended()
+        record = ending.attempt.record
+        record.late.remove(ending.attempt)
+        record.ended()
         self._offer_again(ending)
 
     def _offer_again(self, ending: Ending) -> None:

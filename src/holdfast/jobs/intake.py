@@ -230,6 +230,7 @@ class Intake:
 
     async def _available(self, shard: int, priority: int, after: int, limit: int) -> Sequence[JobRow]:
         due_before = self._clock.now_us()
+        self._left.clear()  # what left earlier is read as it is by now
         rows = await self._reader.available(
             shard=shard, priority=priority, after=after, limit=limit, due_before=due_before
         )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from holdfast.errors import JobDead, RunnerUnavailable
 from holdfast.jobs.context import job_context
-from holdfast.model.job import JobState
+from holdfast.model.inbox import AttemptEnd, decode_entry
+from holdfast.model.job import JobState, unpack_attempts
+from holdfast.model.unit import Unit
 
 from .rig import SHARDS, Rig, eventually, simulated, until
 
@@ -303,3 +306,31 @@ async def test_delayed_jobs_that_make_room_for_those_of_adopted_shards_still_run
         await work.opts(delay=100.0 + n).submit(n)
     await rig.engine.adopt(first)
     await eventually(lambda: runs == set(range(5)), within_s=1000.0)
+
+
+@simulated
+async def test_ends_that_wait_for_one_another_stay_on_record(rig: Rig) -> None:
+    """Two attempts of one record end at once when their shards are away: the owner finds each attempt, or its end."""
+    over = asyncio.Event()
+    neither: list[int] = []
+
+    @rig.job
+    async def work(n: int) -> None:
+        await over.wait()
+
+    await rig.open(slots=2)
+    jobs = [int(job.id) for job in await rig.engine.submit_many([work.call(n) for n in range(2)])]
+    await eventually(lambda: rig.metrics.value("jobs_running", job_type=work.declared.name) == 2)
+    assert len(rig.tables.starts.rows) == 1
+
+    def look(incarnation: int | None, units: Sequence[Unit]) -> None:
+        known = {job for record in rig.tables.starts.rows.values() for job, _ in unpack_attempts(record.attempts)}
+        ends = [decode_entry(row.kind, row.body) for row in rig.tables.inbox.rows.values()]
+        known |= {end.job for end in ends if isinstance(end, AttemptEnd)}
+        neither.extend(set(jobs) - known)
+
+    await rig.engine.release(range(SHARDS), timeout_s=1.0)
+    rig.faults.latency_s, rig.faults.committed = lambda: 1.0, look
+    over.set()
+    await eventually(lambda: len(rig.tables.inbox.rows) == 2)
+    assert neither == [] and rig.tables.starts.rows == {}

@@ -68,10 +68,12 @@ class CatchingUp:
     async def refill(self, activation: Activation) -> None:
         """Takes the next stored messages of an entity, oldest first, before any that come meanwhile."""
         now, room, moment = self._clock.now_us(), activation.hosted.mailbox, self._shards.moment
-        rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
+        with self._inflight.looking() as passed:
+            rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
         self._refilling.discard(activation.address)
         activation.overflow = False
-        self._delivery.deliver_stored(rows, moment)
+        self._delivery.deliver_stored([row for row in rows if not passed.has(row.id)], moment)
+        self.look_for([row.id for row in rows if passed.has(row.id)])  # most have ended meanwhile, and are gone
         activation.overflow = activation.overflow or len(rows) == room
 
     def look_for(self, message_ids: list[int]) -> None:

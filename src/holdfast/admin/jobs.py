@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from holdfast.errors import JobNotFound
-from holdfast.jobs.lookup import left_job
-from holdfast.model.job import PRIORITIES, ArchivedJob, JobRow, JobState, StartRecord, unpack_attempts
+from holdfast.jobs.lookup import left_job, missing_job
+from holdfast.jobs.statuses import live_state
+from holdfast.model.job import PRIORITIES, ArchivedJob, JobRow, StartRecord, unpack_attempts
 from holdfast.ports.store import ClientStore
 
 from .paging import paged
@@ -76,7 +76,7 @@ async def job(store: ClientStore, number: int) -> JobFacts:
         return _ended(archived)
     if left is not None:
         return _live(left.row, {}, await store.membership.now_us())
-    raise JobNotFound(f"no job has the id {number}, or its retention has passed")
+    raise missing_job(number)
 
 
 def attempts(records: Sequence[StartRecord]) -> Running:
@@ -91,7 +91,7 @@ def _live(row: JobRow, running: Running, now_us: int) -> JobFacts:
         shard=row.shard,
         job_type=row.job_type,
         priority=PRIORITIES[row.priority],
-        state=_state(row, executor, now_us),
+        state=live_state(row, running=executor is not None, now_us=now_us),
         attempts=row.attempt + (executor is not None),
         max_attempts=row.max_attempts,
         crashes=row.crashes,
@@ -107,15 +107,6 @@ def _live(row: JobRow, running: Running, now_us: int) -> JobFacts:
         replayed_at=None,
         discarded_at=None,
     )
-
-
-def _state(row: JobRow, executor: int | None, now_us: int) -> JobState:
-    """As the table in `model.job` has it."""
-    if executor is not None:
-        return JobState.RUNNING
-    if row.due_at <= now_us:
-        return JobState.AVAILABLE
-    return JobState.RETRYING if row.attempt else JobState.SCHEDULED
 
 
 def _ended(row: ArchivedJob) -> JobFacts:

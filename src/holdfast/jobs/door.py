@@ -117,7 +117,10 @@ class JobDoor(Protocol):
         ...
 
     def cancel(self, job: JobId, /) -> Coroutine[Any, Any, CancelOutcome]:
-        """Raises AlreadyCancelled for a job in a terminal state: too late."""
+        """Raises AlreadyCancelled for a job in a terminal state: too late.
+
+        RunnerUnavailable for one that waits in the inbox, and whose owner does not take it in time.
+        """
         ...
 
     def replay(self, job: JobId, /) -> Coroutine[Any, Any, JobHandle[Any]]:

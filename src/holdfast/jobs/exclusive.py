@@ -7,14 +7,14 @@ from collections.abc import Hashable, Sequence
 
 
 class Exclusive:
-    """Names that are taken. Belongs to the loop's thread."""
+    """The names that somebody has. Belongs to the loop's thread."""
 
     def __init__(self) -> None:
-        self.taken: dict[Hashable, asyncio.Future[None]] = {}
+        self._taken: dict[Hashable, asyncio.Future[None]] = {}
 
     def of(self, names: Sequence[Hashable]) -> Claim:
         """A block during which nobody else has any of these names; entered when they are free."""
-        return Claim(self.taken, names)
+        return Claim(self._taken, names)
 
 
 class Claim:

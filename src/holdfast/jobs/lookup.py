@@ -26,11 +26,16 @@ def job_number(job: JobId) -> int:
     return int(text)
 
 
+def missing_job(number: int) -> JobNotFound:
+    """What is raised where the store has nothing under this id."""
+    return JobNotFound(f"no job has the id {number}, or its retention has passed")
+
+
 async def archived_job(reader: JobReader, number: int) -> ArchivedJob:
     """A finished job. Raises JobNotFound."""
     archived = await reader.archived(number)
     if archived is None:
-        raise JobNotFound(f"no job has the id {number}, or its retention has passed")
+        raise missing_job(number)
     return archived
 
 

@@ -11,18 +11,17 @@ from holdfast.errors import (
     AlreadyCancelled,
     EntityNotAssignedToRunner,
     HoldfastError,
-    JobNotFound,
     RunnerUnavailable,
 )
 from holdfast.model.ids import JobId
-from holdfast.model.job import ArchivedJob, JobRow, JobState
+from holdfast.model.job import PRIORITIES, ArchivedJob, JobRow, JobState
 from holdfast.model.unit import Unit
 
 from .attempt import Held, Interruption, Phase
 from .door import CancelOutcome, FinishedJob, JobStatus
 from .holdings import Holdings
 from .intake import Intake
-from .lookup import LeftJob, archived_job, job_number, left_job
+from .lookup import LeftJob, archived_job, job_number, left_job, missing_job
 from .outcomes import Cancelled
 from .roster import Roster
 from .rows import end_row
@@ -113,7 +112,7 @@ class Requests:
                 return ended
             if (left := await left_job(self._inbox, number)) is not None:
                 return left
-        raise JobNotFound(f"no job has the id {number}, or its retention has passed")
+        raise missing_job(number)
 
     async def _ours(self, number: int) -> JobRow | None:
         """A live job that only the store has. Raises EntityNotAssignedToRunner for one of another owner."""
@@ -134,9 +133,8 @@ class Requests:
         labels: dict[str, str] = {"job_type": ""}
         try:
             number = job_number(job)
-            await self._taken(number, began + self._cancel_wait_s)
-            status = await self.status(job)
-            labels = {"job_type": status.job_type, "priority": status.priority}
+            row = await self._taken(number, began + self._cancel_wait_s)
+            labels = {"job_type": row.job_type, "priority": PRIORITIES[row.priority]}
             return await self._cancel(number, began)
         except EntityNotAssignedToRunner:
             raise  # its owner counts
@@ -144,9 +142,13 @@ class Requests:
             self._failed("cancel", labels, began, error)
             raise
 
-    async def _taken(self, number: int, deadline: float) -> None:
-        """Returns once the job is not in the inbox. Raises RunnerUnavailable, and JobNotFound."""
-        while number not in self._roster and isinstance(await self._find(number), LeftJob):
+    async def _taken(self, number: int, deadline: float) -> JobRow | ArchivedJob:
+        """The job, once it is not in the inbox. Raises RunnerUnavailable, and what `_find` raises."""
+        while True:
+            held = self._roster.get(number)
+            found = await self._find(number) if held is None else held.row
+            if not isinstance(found, LeftJob):
+                return found
             if self._clock.monotonic() >= deadline:
                 raise RunnerUnavailable(f"job {number} still waits in the inbox for its owner, and is not cancelled")
             await asyncio.sleep(LOOK_EVERY_S)

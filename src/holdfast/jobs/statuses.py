@@ -9,22 +9,25 @@ from .attempt import Held
 from .door import JobStatus
 
 
+def live_state(row: JobRow, *, running: bool, now_us: int) -> JobState:
+    """As the table in `model.job` has it."""
+    if running:
+        return JobState.RUNNING
+    if row.due_at <= now_us:
+        return JobState.AVAILABLE
+    return JobState.RETRYING if row.attempt else JobState.SCHEDULED
+
+
 def live_status(row: JobRow, held: Held | None, now_us: int) -> JobStatus:
     """One that has not ended; `held` where it is held here."""
     attempt = held.attempt if held is not None else None
     running = attempt is not None or (held is not None and held.away is not None)
-    if running:
-        state = JobState.RUNNING
-    elif row.due_at > now_us:
-        state = JobState.RETRYING if row.attempt else JobState.SCHEDULED
-    else:
-        state = JobState.AVAILABLE
     progress, text = (None, None) if attempt is None else attempt.progress
     return JobStatus(
         id=job_id(row.id),
         job_type=row.job_type,
         priority=PRIORITIES[row.priority],
-        state=state,
+        state=live_state(row, running=running, now_us=now_us),
         attempts=row.attempt + running,
         created_at=row.created_at,
         due_at=row.due_at or None,

@@ -6,8 +6,8 @@ of it is decided by the owner that takes it, and may differ, as after any reques
 
 from __future__ import annotations
 
-from holdfast.errors import AlreadyCancelled, JobNotFound, MessageNotFound
-from holdfast.jobs.lookup import job_number
+from holdfast.errors import AlreadyCancelled, MessageNotFound
+from holdfast.jobs.lookup import archived_job, job_number
 from holdfast.kit.ids import IdPool
 from holdfast.model.address import Address
 from holdfast.model.ids import JobId
@@ -38,7 +38,7 @@ class Commands:
         live = await self._jobs.live(number)
         shard = self._leavings.shard_of(number) if live is None else live.shard
         if shard is None:
-            ended = await self._archived(number)
+            ended = await archived_job(self._jobs, number)
             raise AlreadyCancelled(f"job {number} is {ended.state} already")
         await self._leave(shard, Command("cancel", number))
 
@@ -77,7 +77,7 @@ class Commands:
         await self._leavings.leave(await self._ids.take(), shard, command)
 
     async def _letter(self, number: int, verb: str) -> ArchivedJob:
-        dead = await self._archived(number)
+        dead = await archived_job(self._jobs, number)
         if dead.state != JobState.DEAD or dead.replayed_at is not None or dead.discarded_at is not None:
             raise AlreadyCancelled(f"job {number} is no dead letter (any more), so it can't be {verb}")
         return dead
@@ -87,9 +87,3 @@ class Commands:
         if not found or found[0].id != number:
             raise MessageNotFound(f"no dead letter {number}: it never was, or has been replayed or discarded")
         return found[0]
-
-    async def _archived(self, number: int) -> ArchivedJob:
-        archived = await self._jobs.archived(number)
-        if archived is None:
-            raise JobNotFound(f"no job has the id {number}, or its retention has passed")
-        return archived

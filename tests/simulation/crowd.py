@@ -122,12 +122,11 @@ class Member:
                 continue
             self.taking.add(row.id)
             try:
-                taken = await self.engine.inbound.adopt(entry, Take(row.id), partial(self._again, row.id))
-                if taken is Stays.UNDECIDED:
+                stays = await self.engine.inbound.adopt(entry, Take(row.id), partial(self._again, row.id))
+                if stays is Stays.UNDECIDED:
                     self.undecided[row.id] = entry.address
-                if isinstance(taken, Stays):
+                if stays is not None:
                     continue
-                await taken
             except MessageError:
                 self.inbox.wake()
             self.taking.discard(row.id)

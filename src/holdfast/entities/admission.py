@@ -7,6 +7,7 @@ conflict. Nothing is acknowledged before it is on disk.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MailboxFull, MalformedMessage, MessageNotFound
@@ -17,7 +18,7 @@ from holdfast.model.unit import Row
 from .delivery import Delivery
 from .durable import DurableTurn, Listener
 from .handler import Handler
-from .inflight import Inflight
+from .inflight import Inflight, Passed
 from .manager import EntityManager
 from .outcomes import outcome_of
 from .parting import MOVED
@@ -59,17 +60,25 @@ class Admission:
         self._committer = committer
 
     async def accept(
-        self, row: MessageRow, handler: Handler, listener: Listener, *, retry: bool, one_way: bool
+        self,
+        row: MessageRow,
+        handler: Handler,
+        listener: Listener,
+        *,
+        retry: bool,
+        one_way: bool,
+        check: Callable[[], None] = lambda: None,
     ) -> Admitted:
         """A message from its sender, not stored yet.
 
-        Raises KeyConflict, MailboxFull, MalformedMessage, EntityNotAssignedToRunner, RunnerUnavailable; nothing was
-        written then.
+        `check` is called when all has been looked up; it raises where the message has to stay out after all. Raises
+        KeyConflict, MailboxFull, MalformedMessage, EntityNotAssignedToRunner, RunnerUnavailable; nothing was written
+        then.
         """
         while True:
             with self._inflight.looking() as passed:
                 if retry or row.key is not None or row.id in self._inflight:
-                    known = await self._known(row, listener, retry=retry)
+                    known = await self._known(row, listener, passed, retry=retry)
                     if known is not None:
                         return known
                 activation = self._manager.activation(row.address)
@@ -85,6 +94,7 @@ class Admission:
                 return self._attach(earlier, row, listener)
             if not passed.like(row):
                 break
+        check()
         turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
         self._let_in(turn, listener, one_way=one_way)
         return Admitted(False, turn, row.id)
@@ -199,8 +209,8 @@ class Admission:
         turn = self._inflight.get(row.id)
         return turn is not None and turn is not caller and turn.started_at > 0 and not (turn.due_at or row.every_us)
 
-    async def _known(self, row: MessageRow, listener: Listener, *, retry: bool) -> Admitted | None:
-        """The earlier message of the same id or key, where there is one."""
+    async def _known(self, row: MessageRow, listener: Listener, passed: Passed, *, retry: bool) -> Admitted | None:
+        """The earlier message of the same id or key, where there is one, unless it has passed meanwhile."""
         turn = self._inflight.like(row)
         if turn is not None:
             return self._attach(turn, row, listener)
@@ -211,20 +221,28 @@ class Admission:
             done = await self._reader.done_by_key(row.address, row.method, row.key)
         if done is not None:
             return self._repeat_outcome(done, row, listener)
-        return await self._known_stored(row, listener, retry=retry)
+        return await self._known_stored(row, listener, passed, retry=retry)
 
-    async def _known_stored(self, row: MessageRow, listener: Listener, *, retry: bool) -> Admitted | None:
+    async def _known_stored(
+        self, row: MessageRow, listener: Listener, passed: Passed, *, retry: bool
+    ) -> Admitted | None:
+        shards = self._manager.shards
+        moment = shards.moment
         stored = await self._reader.by_id(row.id) if retry else None
         if stored is None and row.key is not None:
             stored = await self._reader.by_key(row.address, row.method, row.key)
         if stored is None:
             return None
-        if stored.shard not in self._manager.shards:
+        if not shards.held_since(stored.shard, moment):
             raise self._manager.not_here()
         _refuse_conflict(stored, row)
         turn = self._inflight.get(stored.id)
         if turn is None and not stored.due_at:
-            self._delivery.deliver_stored([stored])
+            if self._catching_up.behind:  # what is stored before it comes before it
+                await self._catching_up.first(self._manager.activation(row.address))
+            if passed.like(row):
+                return None
+            self._delivery.deliver_stored([stored], moment)
             turn = self._inflight.get(stored.id)
         if turn is not None:
             return self._attach(turn, row, listener)

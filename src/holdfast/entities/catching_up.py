@@ -79,14 +79,16 @@ class CatchingUp:
     def look_for(self, message_ids: list[int]) -> None:
         """Delivers those of these messages that are stored, and that nobody has in hand."""
         if message_ids and self._manager.closed is None:
-            self._tasks.start(self._look_for(message_ids), name="look for messages")
+            self._tasks.start(self.looked_for(message_ids), name="look for messages")
 
-    async def _look_for(self, message_ids: list[int]) -> None:
+    async def looked_for(self, message_ids: list[int]) -> None:
+        """As `look_for`; returns when the store has said of each whether it is there."""
         for message_id in message_ids:
             if message_id in self._inflight:
                 continue
-            row = await until_answered(partial(self._reader.by_id, message_id))
-            if row is not None and message_id not in self._inflight:
+            with self._inflight.looking() as passed:
+                row = await until_answered(partial(self._reader.by_id, message_id))
+            if row is not None and message_id not in self._inflight and not passed.has(message_id):
                 self._delivery.deliver_later(row)
 
     def refill_soon(self, activation: Activation) -> None:

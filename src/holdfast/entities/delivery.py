@@ -26,7 +26,7 @@ from holdfast.model.message import Consume, MessageRow
 
 from .catching_up import CatchingUp
 from .due import DueQueue
-from .durable import DurableRules, DurableTurn
+from .durable import DurableRules, DurableTurn, Sender
 from .handler import Handler
 from .inflight import Inflight
 from .insisting import until_answered
@@ -333,13 +333,16 @@ class Delivery:
         self._give_back(turn, error)
 
     def _behind(self, turn: DurableTurn) -> list[DurableTurn]:
-        """What came over the same connection later, for the same entity, and waits."""
+        """What came over the same connection later, for the same entity, and waits.
+
+        A connection that is gone may have been the same sender's.
+        """
         line = turn.activation
         if turn.sender is None or line.leaving:  # all that waits there goes back by itself
             return []
         later = [other for other in (*(line.waiting or ()), *(line.held or ())) if isinstance(other, DurableTurn)]
         return sorted(
-            (one for one in later if one.sender is turn.sender and one.number > turn.number and not one.abandoned),
+            (one for one in later if one.number > turn.number and not one.abandoned and _may_share(one, turn.sender)),
             key=lambda one: one.number,
         )
 
@@ -368,6 +371,10 @@ class Delivery:
         for earlier in (self.due.named(row), self._inflight.named(row)):
             if earlier is not None and earlier != row.id:
                 self.forget_timer(earlier)
+
+
+def _may_share(turn: DurableTurn, sender: Sender) -> bool:
+    return turn.sender is not None and (turn.sender is sender or turn.sender.lost)
 
 
 def _nothing() -> None:

@@ -42,6 +42,13 @@ PASSING = (RunnerUnavailable, RunnerNotRegistered, EntityNotAssignedToRunner, Su
 """Reasons not to run a handler that pass by themselves, here or elsewhere: they cost no try."""
 
 
+class Sender(Protocol):
+    """A connection that brings durable messages."""
+
+    lost: bool
+    """Whether it is gone: what it brought may come again over another one."""
+
+
 class Listener(Protocol):
     """Who waits for a durable message; each method is called at most once."""
 
@@ -109,7 +116,7 @@ class DurableTurn(HandlerTurn):
     next_row: MessageRow | None = None
     put_off = False
     reply: bytes | None = None
-    sender: object = None
+    sender: Sender | None = None
     """The connection that brought it, whose sender may send it again; None for one that surely hears its end."""
     _storing: RowsItem | None = None
 

@@ -15,6 +15,7 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
+from holdfast.errors import PersistenceError
 from holdfast.model.message import DoneRow, MessageRow, OutcomeKind, Take, TimerCancel
 from holdfast.model.unit import Row
 
@@ -56,12 +57,12 @@ class Inbound:
         self._inflight = inflight
         self._committer = committer
 
-    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | Stays:
-        """Begins to move a message out of the inbox; it is done when the future is.
+    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> Stays | None:
+        """Moves a message out of the inbox; None once it is.
 
-        Where it has to stay for now `again` is called when to come back. The future fails with
-        PersistenceError; the message is still in the inbox then. Raises EntityNotAssignedToRunner for a shard that
-        is not held here, RunnerUnavailable while draining.
+        Where it has to stay for now `again` is called when to come back. Raises PersistenceError where it is still in
+        the inbox, or nobody can say whether it is; EntityNotAssignedToRunner for a shard that is not held here,
+        RunnerUnavailable while draining.
         """
         shard, moment = self._manager.shard_of(row.address), self._manager.shards.moment
         self._check_held(shard, moment)
@@ -74,15 +75,17 @@ class Inbound:
             with self._inflight.looking() as passed:
                 if turn is not None or await self._is_stored(row.id):
                     self._check_held(shard, moment)
-                    return self._write(shard, [taken], 0)
+                    await self._write(shard, [taken])
+                    return None
                 earlier = None if row.key is None else await self._holder_of_key(row, row.key)
                 if earlier is not None:
                     self._check_held(shard, moment)
-                    return self._repeat(row, earlier, taken, again)
+                    return await self._repeat(row, earlier, taken, again)
                 await self._catch_up(row)
             self._check_held(shard, moment)
             if self._inflight.like(row) is None and not passed.like(row):
-                return self._admit(row, taken)
+                await self._admit(row, taken)
+                return None
 
     def _check_held(self, shard: int, moment: int) -> None:
         if self._manager.closed is not None or not self._manager.shards.held_since(shard, moment):
@@ -90,7 +93,7 @@ class Inbound:
 
     async def take_away(self, taken: Take) -> None:
         """Deletes an inbox row that led to nothing to be stored. Raises PersistenceError."""
-        await self._write(0, [taken], 0)
+        await self._write(0, [taken])
 
     async def _catch_up(self, row: MessageRow) -> None:
         """What an entity has had stored since before this runner had it comes before what it gets from the inbox."""
@@ -107,19 +110,20 @@ class Inbound:
         done = await self._reader.done_by_key(row.address, row.method, key)
         return done or await self._reader.by_key(row.address, row.method, key)
 
-    def _repeat(
+    async def _repeat(
         self, row: MessageRow, earlier: MessageRow | DoneRow, taken: Take, again: Callable[[], None]
-    ) -> asyncio.Future[None] | Stays:
+    ) -> Stays | None:
         """What becomes of a message whose key is in use."""
         if earlier.payload_hash != row.payload_hash:
-            return self._write(
-                row.shard, [taken, self._done(row, OutcomeKind.KEY_CONFLICT, (row.key or "").encode())], 0
-            )
+            conflict = self._done(row, OutcomeKind.KEY_CONFLICT, (row.key or "").encode())
+            await self._write(row.shard, [taken, conflict])
+            return None
         if isinstance(earlier, DoneRow):
             hosted = self._manager.hosted.get(row.entity_type)
             if hosted is not None:
                 hosted.duplicates.inc()
-            return self._write(row.shard, [taken, self._done(row, OutcomeKind(earlier.kind), earlier.outcome)], 0)
+            await self._write(row.shard, [taken, self._done(row, OutcomeKind(earlier.kind), earlier.outcome)])
+            return None
         turn = self._inflight.get(earlier.id)
         if turn is not None:
             turn.listeners.append(_Again(again))
@@ -132,8 +136,11 @@ class Inbound:
         around = self._around
         return done_row(row._replace(key=None), kind, outcome, 0, around.clock.now_us(), around.runner_id)
 
-    def _admit(self, row: MessageRow, taken: Take) -> asyncio.Future[None]:
-        """Stores the message; until that is known it is held, so that a retry or its key find it."""
+    async def _admit(self, row: MessageRow, taken: Take) -> None:
+        """Stores the message; until that is known it is held, so that a retry or its key find it.
+
+        Where it can't be known it is looked for, before what was left behind it may come in.
+        """
         hosted = self._manager.hosted.get(row.entity_type)
         handler = None if hosted is None else hosted.handlers.get(row.method)
         turn: DurableTurn | None = None
@@ -154,36 +161,37 @@ class Inbound:
                     self._inflight.await_message(row.id, row.shard, listener)
             self._delivery.deliver_later(row)
 
-        def failed(error: BaseException) -> None:
-            failure = surely_not_written(error)
+        def refused(error: PersistenceError) -> None:
             if turn is not None:
-                self._delivery.refuse(turn, failure)
-            if failure.executed == "unknown":  # it may be out of the inbox and among the messages
-                self._delivery.catching_up.look_for([row.id])
+                self._delivery.refuse(turn, error)
 
-        return self._write(row.shard, rows, len(row.payload), stored, failed)
+        try:
+            await self._write(row.shard, rows, len(row.payload), stored, refused)
+        except PersistenceError as error:
+            if error.executed == "unknown":  # it may be out of the inbox and among the messages
+                await self._delivery.catching_up.looked_for([row.id])
+            raise
 
     def _write(
         self,
         shard: int,
         rows: list[Row],
-        size_bytes: int,
-        stored: Callable[[], None] | None = None,
-        refused: Callable[[BaseException], None] | None = None,
+        size_bytes: int = 0,
+        stored: Callable[[], None] = lambda: None,
+        refused: Callable[[PersistenceError], None] = lambda _: None,
     ) -> asyncio.Future[None]:
         known: asyncio.Future[None] = self._around.loop.create_future()
 
         def committed() -> None:
-            if stored is not None:
-                stored()
+            stored()
             if not known.done():
                 known.set_result(None)
 
         def failed(error: BaseException) -> None:
-            if refused is not None:
-                refused(error)
+            failure = surely_not_written(error)
+            refused(failure)
             if not known.done():
-                known.set_exception(surely_not_written(error))
+                known.set_exception(failure)
 
         self._committer.write(shard, rows, size_bytes, committed, failed)
         return known

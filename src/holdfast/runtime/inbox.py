@@ -214,31 +214,29 @@ class InboxTaking:
                 held.rows.add(row_id)
                 self._waiting.add(row_id)
                 continue
-            taking = await self._begin_message(row_id, message)
-            if taking is not None:
-                await taking
+            if not await self._take_message(row_id, message):
+                return
 
     async def _take_group(self, jobs: list[tuple[int, JobRow]]) -> None:
         for row_id, job in jobs:
             await self._jobs.take(job, Take(row_id))
 
-    async def _begin_message(self, row_id: int, message: MessageRow) -> Awaitable[None] | None:
+    async def _take_message(self, row_id: int, message: MessageRow) -> bool:
+        """Whether it is known what becomes of it here: else what was left behind it has to stay there too."""
         self._waiting.add(row_id)
         stays: Stays | None = None
         try:
-            taking = await self._entities.inbound.adopt(message, Take(row_id), partial(self._again, row_id, message))
-            if not isinstance(taking, Stays):
-                return taking
-            stays = taking
+            stays = await self._entities.inbound.adopt(message, Take(row_id), partial(self._again, row_id, message))
         except NOT_HERE as error:
             logger.debug("inbox row %s stays for another owner: %s", row_id, error)
+            return False
         finally:
             if stays is None:
                 self._waiting.discard(row_id)
         if stays is Stays.UNDECIDED:
             line = self._undecided[message.address] = HeldLine(message.shard)
             line.rows.add(row_id)
-        return None
+        return True
 
     def _again(self, row_id: int, message: MessageRow) -> None:
         """What this row waited for has happened."""

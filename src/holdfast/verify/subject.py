@@ -217,9 +217,9 @@ class Poisoned(Exception):
     """The cure has not been taken yet."""
 
 
-@subject.job(max_attempts=2)
+@subject.job(max_attempts=1000, give_up_on=(Poisoned,))
 async def swallow(operation: str) -> str:
-    """Fails until the cure of this operation is there."""
+    """Dies where the cure of this operation is not there; a store that is away is no poison."""
     async with job_context().transaction() as tx:
         if not await tx.fetch("SELECT operation FROM verify_cure WHERE operation = $1", operation):
             raise Poisoned(operation)

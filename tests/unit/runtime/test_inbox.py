@@ -35,6 +35,7 @@ class Played:
         self.begun: list[int] = []
         self.failing: set[int] = set()
         self.undecided: set[int] = set()
+        self.not_here: set[int] = set()
         self.repeated: set[int] = set()
         self.again: Callable[[], None] = lambda: None
         self.meanwhile: Callable[[], None] = lambda: None
@@ -75,24 +76,20 @@ class Played:
     async def inbox(self, *, limit: int, shards: Collection[int] | None = None) -> Sequence[InboxRow]:
         return list(self.rows.values())[:limit]
 
-    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> asyncio.Future[None] | Stays:
+    async def adopt(self, row: MessageRow, taken: Take, again: Callable[[], None]) -> Stays | None:
         await asyncio.sleep(0)
         if row.id in self.undecided | self.repeated:
             self.again = again
             return Stays.UNDECIDED if row.id in self.undecided else Stays.KEY_IN_USE
         self.begun.append(row.id)
-        loop = asyncio.get_running_loop()
-        known: asyncio.Future[None] = loop.create_future()
-        loop.call_later(0.001, self._commit, row.id, known)
-        return known
-
-    def _commit(self, number: int, known: asyncio.Future[None]) -> None:
+        if row.id in self.not_here:
+            raise EntityNotAssignedToRunner("the shard has just left, and is back")
+        await asyncio.sleep(0.001)
         self.meanwhile()
-        if number in self.failing:
-            known.set_exception(PersistenceError("the server went away"))
-        else:
-            del self.rows[number]
-            known.set_result(None)
+        if row.id in self.failing:
+            raise PersistenceError("the server went away")
+        del self.rows[row.id]
+        return None
 
 
 async def test_what_was_left_behind_a_message_that_could_not_be_written_stays_behind_it() -> None:
@@ -105,6 +102,17 @@ async def test_what_was_left_behind_a_message_that_could_not_be_written_stays_be
     played.failing.clear()
     await played.taking.taken(10)
     assert [number for number in played.begun if number != 3] == [1, 2, 2, 4]
+
+
+async def test_what_was_left_behind_a_message_that_is_another_owners_stays_behind_it() -> None:
+    """The shard may have left and come back between the two."""
+    played = Played((1, "a"), (2, "a"), (3, "b"))
+    played.not_here = {1}
+    await played.taking.taken(3)
+    assert sorted(played.rows) == [1, 2], "another entity's message has nothing to do with it"
+    played.not_here.clear()
+    await played.taking.taken(3)
+    assert [number for number in played.begun if number != 3] == [1, 1, 2]
 
 
 async def test_a_line_waits_behind_a_message_whose_direct_try_is_not_decided() -> None:

@@ -248,10 +248,10 @@ async def test_what_was_sent_behind_a_refused_message_is_refused_too(peer: Peer)
     conversation = Conversation(peer)
     conversation.note_refusal("Counter", "last", EntityNotAssignedToRunner("not yet"))
     with pytest.raises(EntityNotAssignedToRunner):
-        conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS))
-    conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS, entity_id="other"))
-    conversation.refuse_behind_refused(durable(message_id=7, flags=RETRY))
-    conversation.refuse_behind_refused(durable(message_id=8, flags=FOLLOWS | RETRY))
+        conversation.arrives(durable(message_id=8, flags=FOLLOWS))
+    conversation.arrives(durable(message_id=8, flags=FOLLOWS, entity_id="other"))
+    conversation.arrives(durable(message_id=7, flags=RETRY))
+    conversation.arrives(durable(message_id=8, flags=FOLLOWS | RETRY))
 
 
 class Refusing:
@@ -288,6 +288,74 @@ async def test_what_came_behind_a_message_whose_commit_failed_goes_back_with_it(
         await peer.closed()
 
 
+async def _heard(peer: Peer) -> None:
+    """Returns when the runner has heard what was sent over this line before."""
+    with pytest.raises(MalformedMessage):
+        await peer.call(call(method="unheard_of"))
+
+
+async def test_a_message_that_is_looked_up_while_the_one_before_it_is_refused_stays_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = Refusing()
+    served = Served(disk.faults)
+    asked, gate, reader = asyncio.Event(), asyncio.Event(), type(served.store.messages)
+    by_id = reader.by_id
+
+    async def slowly(self: Any, message_id: int) -> Any:
+        asked.set()
+        await gate.wait()
+        return await by_id(self, message_id)
+
+    monkeypatch.setattr(reader, "by_id", slowly)
+    facts: dict[str, Any] = {"method": "add_durably", "entity_id": "looked up"}
+    async with served.runs():
+        peer = await served.peer()
+        writing = await served.store.journal.begin(timeout_s=20)
+        first = asyncio.ensure_future(payload_of(peer, call(**facts, message_id=2**44)))
+        behind = asyncio.ensure_future(payload_of(peer, call(**facts, message_id=2**44 + 1, flags=FOLLOWS | RETRY)))
+        await asyncio.wait_for(asked.wait(), 20)
+        disk.left = 1
+        await writing.rollback()
+        with pytest.raises(PersistenceError):
+            await first
+        gate.set()
+        with pytest.raises(EntityNotAssignedToRunner):
+            await behind
+        again = [call(**facts, message_id=2**44 + n, flags=RETRY | (FOLLOWS if n else 0)) for n in range(2)]
+        assert await asyncio.gather(*(payload_of(peer, one) for one in again)) == [b"\x01", b"\x02"]
+        peer.close()
+        await peer.closed()
+
+
+async def test_what_a_lost_connection_brought_behind_a_refused_message_goes_back_too() -> None:
+    """Its sender is about to send all of it again over another one, where that has come for the first part."""
+    disk = Refusing()
+    served = Served(disk.faults)
+
+    def burst(flags: int, count: int) -> list[Call]:
+        facts: dict[str, Any] = {"method": "add_durably", "entity_id": "reconnected"}
+        return [call(message_id=2**45 + n, flags=flags | (FOLLOWS if n else 0), **facts) for n in range(count)]
+
+    async with served.runs():
+        old, new = await served.peer(), await served.peer()
+        writing = await served.store.journal.begin(timeout_s=20)
+        lost = asyncio.gather(*(old.call(one) for one in burst(0, 3)), return_exceptions=True)
+        await _heard(old)
+        old.close()
+        await old.closed()
+        await lost
+        attached = asyncio.gather(*(new.call(one) for one in burst(RETRY, 2)), return_exceptions=True)
+        await _heard(new)
+        disk.left = 2  # all of them together, then the first alone
+        await writing.rollback()
+        assert [type(one) for one in await attached] == [PersistenceError, EntityNotAssignedToRunner]
+        again = await asyncio.gather(*(payload_of(new, one) for one in burst(RETRY, 3)))
+        assert again == [b"\x01", b"\x02", b"\x03"]
+        new.close()
+        await new.closed()
+
+
 async def test_who_else_sends_to_the_entity_is_not_refused_with_them() -> None:
     disk = Refusing()
     served = Served(disk.faults)
@@ -307,7 +375,7 @@ async def test_an_error_that_is_final_holds_nobody_up(peer: Peer) -> None:
     """Its sender does not send it again, so there is no place to keep."""
     conversation = Conversation(peer)
     conversation.note_refusal("Counter", "last", KeyConflict("another payload"))
-    conversation.refuse_behind_refused(call(method="add_durably", message_id=8, flags=FOLLOWS))
+    conversation.arrives(call(method="add_durably", message_id=8, flags=FOLLOWS))
 
 
 async def test_the_inbox_of_a_shard_that_is_not_served_is_not_said_to_be_taken(peer: Peer) -> None:

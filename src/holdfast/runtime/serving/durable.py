@@ -190,16 +190,26 @@ class DurableIntake:
             if turn is not None:
                 listener.is_new(turn)
                 return
-        admitted = begin(self._accept(handler, call, listener))
+        admitted = begin(self._accept(conversation, handler, call, listener))
         if isinstance(admitted, Rest):
             self._hold(conversation, call, _finish(admitted, listener))
         else:
             listener.admitted(admitted)
 
-    def _accept(self, handler: Handler, call: Call, listener: RemoteListener) -> Coroutine[Any, Any, Admitted]:
+    def _accept(
+        self, conversation: Conversation, handler: Handler, call: Call, listener: RemoteListener
+    ) -> Coroutine[Any, Any, Admitted]:
+        """What is in front of a message may be refused while it is looked up: then it stays out as well."""
         address = Address(call.entity_type, checked_entity_id(call.entity_id))
         row = self._row(handler, call, self._shard_of(address))
-        return self._admission.accept(row, handler, listener, retry=bool(call.flags & RETRY), one_way=True)
+        return self._admission.accept(
+            row,
+            handler,
+            listener,
+            retry=bool(call.flags & RETRY),
+            one_way=True,
+            check=lambda: conversation.check_follows(call),
+        )
 
     def _row(self, handler: Handler, call: Call, shard: int) -> MessageRow:
         check_storable(call)
@@ -251,8 +261,8 @@ class DurableIntake:
             if call.after:
                 shard = self._shard_of(Address(call.entity_type, checked_entity_id(call.entity_id)))
                 await self._inbox_taken(call.after, (shard,))
-            conversation.refuse_behind_refused(call)
-            admitted: Admitted = await self._accept(handler, call, listener)
+            conversation.arrives(call)
+            admitted: Admitted = await self._accept(conversation, handler, call, listener)
         except HoldfastError as error:
             listener.refused(error)
         except Exception as error:

@@ -80,12 +80,16 @@ class Conversation:
         if isinstance(error, SENT_AGAIN):
             self.refused.add((entity_type, entity_id))
 
-    def refuse_behind_refused(self, call: Call) -> None:
-        """Raises EntityNotAssignedToRunner for what was sent behind a message that was refused."""
-        line = (call.entity_type, call.entity_id)
-        if not call.flags & FOLLOWS:
-            self.refused.discard(line)
-        elif line in self.refused:
+    def arrives(self, call: Call) -> None:
+        """Raises as `check_follows`; a durable message that follows none begins anew."""
+        if call.flags & FOLLOWS:
+            self.check_follows(call)
+        else:
+            self.refused.discard((call.entity_type, call.entity_id))
+
+    def check_follows(self, call: Call) -> None:
+        """Raises EntityNotAssignedToRunner for what was sent behind a message that has been refused."""
+        if call.flags & FOLLOWS and (call.entity_type, call.entity_id) in self.refused:
             raise EntityNotAssignedToRunner("the message before it was refused here")
 
     def cancel(self, correlation: int) -> None:
@@ -232,7 +236,7 @@ class Serving:
     def _take_call(self, conversation: Conversation, call: Call) -> None:
         """A message to an entity; on the hot path, so its checks are here as one, and `_handler` knows which failed."""
         if conversation.refused and call.message_id:
-            conversation.refuse_behind_refused(call)
+            conversation.arrives(call)
         manager = self._manager or self._open_manager()
         hosted = manager.hosted.get(call.entity_type)
         handler = None if hosted is None else hosted.handlers.get(call.method)

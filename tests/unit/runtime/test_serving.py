@@ -294,9 +294,11 @@ async def _heard(peer: Peer) -> None:
         await peer.call(call(method="unheard_of"))
 
 
+@pytest.mark.parametrize("lost", [False, True])
 async def test_a_message_that_is_looked_up_while_the_one_before_it_is_refused_stays_out(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
+    """Also where nobody hears of the refusal, since the connection is gone by then."""
     disk = Refusing()
     served = Served(disk.faults)
     asked, gate, reader = asyncio.Event(), asyncio.Event(), type(served.store.messages)
@@ -315,13 +317,17 @@ async def test_a_message_that_is_looked_up_while_the_one_before_it_is_refused_st
         first = asyncio.ensure_future(payload_of(peer, call(**facts, message_id=2**44)))
         behind = asyncio.ensure_future(payload_of(peer, call(**facts, message_id=2**44 + 1, flags=FOLLOWS | RETRY)))
         await asyncio.wait_for(asked.wait(), 20)
+        if lost:
+            peer.close()
+            await peer.closed()
+            peer = await served.peer()
         disk.left = 1
         await writing.rollback()
-        with pytest.raises(PersistenceError):
-            await first
+        answers = await asyncio.gather(first, return_exceptions=True)
         gate.set()
-        with pytest.raises(EntityNotAssignedToRunner):
-            await behind
+        answers += await asyncio.gather(behind, return_exceptions=True)
+        told = [RpcClientError] * 2 if lost else [PersistenceError, EntityNotAssignedToRunner]
+        assert [type(one) for one in answers] == told
         again = [call(**facts, message_id=2**44 + n, flags=RETRY | (FOLLOWS if n else 0)) for n in range(2)]
         assert await asyncio.gather(*(payload_of(peer, one) for one in again)) == [b"\x01", b"\x02"]
         peer.close()

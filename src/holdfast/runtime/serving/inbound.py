@@ -88,7 +88,12 @@ class Conversation:
             self.refused.discard((call.entity_type, call.entity_id))
 
     def check_follows(self, call: Call) -> None:
-        """Raises EntityNotAssignedToRunner for what was sent behind a message that has been refused."""
+        """Raises EntityNotAssignedToRunner for what was sent behind a message that has been refused.
+
+        And for all that a lost line brought: its sender sends it again over another one, and there it comes in order.
+        """
+        if self.lost:
+            raise EntityNotAssignedToRunner("its sender's connection is gone")
         if call.flags & FOLLOWS and (call.entity_type, call.entity_id) in self.refused:
             raise EntityNotAssignedToRunner("the message before it was refused here")
 

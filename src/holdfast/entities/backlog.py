@@ -99,10 +99,11 @@ class Backlog:
 
     async def _page(self, walk: Walk) -> None:
         moment = self._shards.moment
-        rows = await self._reader.pending(
-            after=walk.after, limit=self._page_rows, due_before=self._clock.now_us(), shards=frozenset(walk.shards)
-        )
-        self._delivery.deliver_stored(rows, moment)
+        with self._inflight.looking() as passed:
+            rows = await self._reader.pending(
+                after=walk.after, limit=self._page_rows, due_before=self._clock.now_us(), shards=frozenset(walk.shards)
+            )
+        self._delivery.catching_up.hand_out(rows, passed, moment)
         if len(rows) < self._page_rows:
             walk.ended = True
             held_since = self._shards.held_since

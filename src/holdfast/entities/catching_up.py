@@ -5,7 +5,7 @@ That is so while the shard is being taken up, and where a mailbox was full: the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from holdfast.kit.tasks import TaskOwner
 from holdfast.model.address import Address
 from holdfast.model.message import MessageRow
 
-from .inflight import Inflight
+from .inflight import Inflight, Passed
 from .insisting import until_answered
 from .manager import EntityManager
 from .surroundings import Surroundings
@@ -72,9 +72,13 @@ class CatchingUp:
             rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
         self._refilling.discard(activation.address)
         activation.overflow = False
-        self._delivery.deliver_stored([row for row in rows if not passed.has(row.id)], moment)
-        self.look_for([row.id for row in rows if passed.has(row.id)])  # most have ended meanwhile, and are gone
+        self.hand_out(rows, passed, moment)
         activation.overflow = activation.overflow or len(rows) == room
+
+    def hand_out(self, rows: Sequence[MessageRow], passed: Passed, moment: int) -> None:
+        """Delivers what has been read; what has passed meanwhile only where it is still stored, and most is not."""
+        self._delivery.deliver_stored([row for row in rows if not passed.has(row.id)], moment)
+        self.look_for([row.id for row in rows if passed.has(row.id)])
 
     def look_for(self, message_ids: list[int]) -> None:
         """Delivers those of these messages that are stored, and that nobody has in hand."""

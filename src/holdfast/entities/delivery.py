@@ -67,7 +67,13 @@ class Delivery:
         self._unsure: dict[asyncio.Task[None], int] = {}
         """Who finds out what an unknown commit has written, and for which shard."""
         self.crowded: Callable[[], None] = _nothing
-        self.due = DueQueue(around, shards=manager.shards, deliver=self.deliver_stored, crowd=lambda: self.crowded())
+        self.due = DueQueue(
+            around,
+            shards=manager.shards,
+            inflight=inflight,
+            deliver=self.deliver_stored,
+            crowd=lambda: self.crowded(),
+        )
         self.catching_up = CatchingUp(around, manager=manager, inflight=inflight, delivery=self)
 
     def turn(
@@ -362,6 +368,7 @@ class Delivery:
     def forget_timer(self, message_id: int) -> None:
         """The timer is no longer stored; one that has started already is past cancelling."""
         self.due.remove(message_id)
+        self._inflight.passes(message_id)
         turn = self._inflight.get(message_id)
         if turn is not None and (turn.due_at or not turn.started_at):
             turn.abandoned = True

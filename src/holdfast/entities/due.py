@@ -15,6 +15,7 @@ from holdfast.kit.tasks import TaskOwner
 from holdfast.model.ids import SECOND_US
 from holdfast.model.message import MessageRow
 
+from .inflight import Inflight, Passed
 from .insisting import until_answered
 from .shards import Shards
 from .surroundings import Surroundings
@@ -33,11 +34,13 @@ class DueQueue:
         around: Surroundings,
         *,
         shards: Shards,
+        inflight: Inflight,
         deliver: Callable[[list[MessageRow]], None],
         crowd: Callable[[], None],
     ) -> None:
         self._reader = around.reader
         self._shards = shards
+        self._inflight = inflight
         self._deliver = deliver
         self._crowd = crowd
         self._crowded_at = NEVER
@@ -55,8 +58,9 @@ class DueQueue:
     async def adopt(self, shards: Collection[int]) -> None:
         """Reads the nearest rows of shards that have just been taken up."""
         moment = self._shards.moment
-        rows = await self._reader.upcoming(due_after=self._clock.now_us(), limit=self._rows_max, shards=shards)
-        self._take_in(rows, moment)
+        with self._inflight.looking() as passed:
+            rows = await self._reader.upcoming(due_after=self._clock.now_us(), limit=self._rows_max, shards=shards)
+        self._take_in(rows, passed, moment)
         self._cut_at(self._reached(rows))
         self._trim()
         self._arm()
@@ -147,13 +151,14 @@ class DueQueue:
     async def _refill(self) -> None:
         """Reads on from the horizon."""
         try:
-            rows, moment = await until_answered(self._read_on)
+            with self._inflight.looking() as passed:
+                rows, moment = await until_answered(self._read_on)
         finally:
             self._refilling = False
         if moment == self._shards.moment:
             self._horizon = NEVER
         self._cut_at(self._reached(rows))
-        self._take_in(rows, moment)
+        self._take_in(rows, passed, moment)
         self._trim()
         self._arm()
 
@@ -161,9 +166,10 @@ class DueQueue:
         after, moment = min(self._horizon, self._clock.now_us()), self._shards.moment
         return await self._reader.upcoming(due_after=after, limit=self._rows_max, shards=self._shards.held), moment
 
-    def _take_in(self, rows: Sequence[MessageRow], moment: int) -> None:
+    def _take_in(self, rows: Sequence[MessageRow], passed: Passed, moment: int) -> None:
         for row in rows:
-            if row.id not in self._rows and self._shards.held_since(row.shard, moment):
+            handled = row.id in self._inflight or passed.has(row.id)  # or cancelled, while it was read
+            if row.id not in self._rows and not handled and self._shards.held_since(row.shard, moment):
                 self._push(row)
 
     def _reached(self, rows: Sequence[MessageRow]) -> int:

@@ -26,6 +26,9 @@ class Passed:
         if row.key is not None:
             self._names.add((row.address, row.method, row.key))
 
+    def add_id(self, message_id: int) -> None:
+        self._names.add(message_id)
+
     def has(self, message_id: int) -> bool:
         return message_id in self._names
 
@@ -94,6 +97,11 @@ class Inflight:
             del self._by_key[row.address, row.method, row.key]
         if row.name is not None and self._by_name.get((row.address, row.name)) is turn:
             del self._by_name[row.address, row.name]
+
+    def passes(self, message_id: int) -> None:
+        """A stored message that nobody holds is gone."""
+        for passed in self._looking:
+            passed.add_id(message_id)
 
     def hang_up(self, error: Exception) -> None:
         """Tells all who wait that they will not hear more from here."""

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from holdfast.entities.due import HEAP_SLACK, DueQueue
+from holdfast.entities.inflight import Inflight
 from holdfast.entities.shards import EVERYTHING, Shards
 from holdfast.entities.surroundings import Surroundings
 from holdfast.model.ids import SECOND_US
@@ -26,19 +27,28 @@ class Rig:
         loop = asyncio.get_running_loop()
         self.clock = LoopClock(loop)
         self.stored: list[MessageRow] = []
+        self.meanwhile: Callable[[], None] = lambda: None
         self.delivered: list[tuple[int, int]] = []
         around = SimpleNamespace(
             reader=self, clock=self.clock, loop=loop, settings=SimpleNamespace(page_rows=PAGE_ROWS)
         )
         self.shards = Shards(EVERYTHING, lambda _: 0)
-        self.queue = DueQueue(cast(Surroundings, around), shards=self.shards, deliver=self.deliver, crowd=self.crowd)
+        self.inflight = Inflight()
+        self.queue = DueQueue(
+            cast(Surroundings, around),
+            shards=self.shards,
+            inflight=self.inflight,
+            deliver=self.deliver,
+            crowd=self.crowd,
+        )
         self.began_us = self.clock.now_us()
 
     async def upcoming(
         self, *, due_after: int, limit: int, shards: Collection[int] | None = None
     ) -> Sequence[MessageRow]:
-        await asyncio.sleep(0)
         rows = [row for row in self.stored if row.due_at > due_after and (shards is None or row.shard in shards)]
+        await asyncio.sleep(0)
+        self.meanwhile()
         return sorted(rows, key=lambda row: (row.due_at, row.id))[:limit]
 
     def deliver(self, rows: list[MessageRow]) -> None:
@@ -98,6 +108,22 @@ def test_what_only_the_store_has_is_not_late_behind_what_is_due_beyond_it() -> N
         await asyncio.sleep(100)
 
     assert on_a_rig(main).delivered == [(number, number) for number in range(2, 22, 2)]
+
+
+def test_what_was_handled_or_cancelled_while_it_was_read_is_not_handed_out() -> None:
+    async def main(rig: Rig) -> None:
+        rig.put(0, 10)
+        cancelled = rig.put(2, 20)
+
+        def cancel() -> None:
+            rig.stored.remove(cancelled)
+            rig.inflight.passes(cancelled.id)
+
+        rig.meanwhile = cancel
+        await rig.adopt(0)
+        await asyncio.sleep(60)
+
+    assert on_a_rig(main).delivered == [(0, 10)]
 
 
 def test_all_come_in_their_order_whatever_fits_into_memory() -> None:

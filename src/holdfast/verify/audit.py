@@ -90,6 +90,10 @@ class Audit:
         self._turn = asyncio.Lock()
         self._kept: Any = None
 
+    def another(self) -> Audit:
+        """With a connection of its own."""
+        return Audit(self._url, self._schema)
+
     async def close(self) -> None:
         kept, self._kept = self._kept, None
         if kept is not None:

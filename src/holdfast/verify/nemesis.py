@@ -10,13 +10,14 @@ from pathlib import Path
 import msgspec
 
 from .checks import check
-from .evidence import Finals, Violation
+from .evidence import Finals, Harm, Violation
 from .finals import read_finals
 from .history import Event, events, now
 from .recovery import recoveries
 from .report import Report
 from .rig import Plan, Rig, rig_for
 from .storm import Storm, harms, kinds_of, mark_overlaps, storm
+from .strain import strain_noted
 from .timeline import picture
 
 UNCOUNTED = ("probe", "run")
@@ -29,12 +30,13 @@ async def run(plan: Plan, *, timeline: Path | None = None, harm: Callable[[Rig],
     `timeline`: where a picture of the run goes. `harm`: what is done to the rig, and when.
     """
     async with rig_for(plan) as rig:
-        found = await harm(rig)
-        rig.say("no more faults; what clients have begun may end")
-        await rig.heal()
-        await asyncio.gather(*(client.finish() for client in (*rig.clients, *rig.probers)))
-        rig.say("clients are done; what was accepted may end")
-        unfinished = await _rest(rig)
+        async with strain_noted(rig) as strain:
+            found = await harm(rig)
+            rig.say("no more faults; what clients have begun may end")
+            await rig.heal()
+            await asyncio.gather(*(client.finish() for client in (*rig.clients, *rig.probers)))
+            rig.say("clients are done; what was accepted may end")
+            unfinished = await _rest(rig)
         seen = await asyncio.to_thread(list, events(rig.folder / "events"))
         finals = await read_finals(rig, seen, unfinished)
         rig.say(f"checking {len(seen)} operations")
@@ -42,7 +44,7 @@ async def run(plan: Plan, *, timeline: Path | None = None, harm: Callable[[Rig],
             (rig.folder / "finals.json").write_bytes(msgspec.json.encode(finals))
             (rig.folder / "faults.json").write_bytes(msgspec.json.encode(found.injections))
             (rig.folder / "done.json").write_bytes(msgspec.json.encode(await rig.audit.done()))
-        report = await asyncio.to_thread(_report, rig, found, seen, finals)
+        report = await asyncio.to_thread(_report, rig, found, strain, seen, finals)
         if timeline is not None:
             title = f"nemesis, seed {plan.seed}: {report.verdict}"
             drawn = picture(found.injections, seen, began=rig.started, title=title)
@@ -60,9 +62,10 @@ async def _rest(rig: Rig) -> list[str]:
         await asyncio.sleep(0.2)
 
 
-def _report(rig: Rig, found: Storm, seen: Sequence[Event], finals: Finals) -> Report:
+def _report(rig: Rig, found: Storm, strain: Sequence[Harm], seen: Sequence[Event], finals: Finals) -> Report:
     plan = rig.plan
-    checked = check(seen, finals, harms(found.injections, margin_s=2 * plan.lease_ttl_s), told=rig.say)
+    harmed = [*harms(found.injections, margin_s=2 * plan.lease_ttl_s), *strain]
+    checked = check(seen, finals, harmed, told=rig.say)
     by_themselves = [what for member in rig.members for what in member.ended_by_itself]
     violations = [*checked.violations, *(Violation("process", what) for what in (*by_themselves, *found.errors))]
     mark_overlaps(found.injections, after_s=plan.lease_ttl_s)
@@ -85,6 +88,7 @@ def _report(rig: Rig, found: Storm, seen: Sequence[Event], finals: Finals) -> Re
             "jobs run": sum(event.workload == "run" for event in seen),
             "occurrences of schedules": sum(one.fired for one in finals.schedules),
             "runners whose counters were compared": finals.counted,
+            "times the store was slow to answer": len(strain),
         },
         recoveries=recoveries(found.injections, seen, lease_ttl_s=plan.lease_ttl_s),
         folder=str(rig.folder) if plan.keep else None,

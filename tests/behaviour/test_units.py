@@ -122,6 +122,24 @@ async def test_a_burst_of_one_entity_commits_as_one_unit() -> None:
         assert len(states) <= 2
 
 
+async def test_what_waits_behind_a_slow_message_is_stored_also_where_a_commit_before_it_failed() -> None:
+    """Else what comes later is stored first, and the next owner would handle it first."""
+    disk = Disk()
+    disk.faults.latency_s = lambda: 0.1
+    async with running(disk) as (app, _):
+        book = app.ref(Book, "b")
+        await book.write("first")
+        disk.refuses = once(lambda units: has(units, StateRow))
+        unit = [asyncio.ensure_future(book.note(line)) for line in ("a", "b")]
+        await asyncio.sleep(0.05)
+        slow = asyncio.ensure_future(book.note_slowly("c", 5.0))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(book.note.send("d"), 2)
+        assert not slow.done()
+        assert await asyncio.gather(*unit, slow) == [2, 3, 4]
+        assert await book.note("e") == 6
+
+
 async def test_a_unit_that_fails_is_run_again_one_by_one() -> None:
     """On the state that the store holds; nobody notices."""
     disk = Disk()

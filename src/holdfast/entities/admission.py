@@ -127,7 +127,7 @@ class Admission:
             return
         self._manager.enqueue(turn)
         if one_way:
-            if activation.suspended or activation.held:
+            if activation.slow:
                 turn.store_now()
             else:
                 activation.unstored = True

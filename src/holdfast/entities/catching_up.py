@@ -66,14 +66,20 @@ class CatchingUp:
             seen.add(activation.address)
 
     async def refill(self, activation: Activation) -> None:
-        """Takes the next stored messages of an entity, oldest first, before any that come meanwhile."""
-        now, room, moment = self._clock.now_us(), activation.hosted.mailbox, self._shards.moment
-        with self._inflight.looking() as passed:
-            rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
+        """Takes the next stored messages of an entity, oldest first, before any that come meanwhile.
+
+        What was stored while they were read may not be among them: then they are read again.
+        """
+        room, complete = activation.hosted.mailbox, False
+        while not complete:
+            now, moment, passed_over = self._clock.now_us(), self._shards.moment, activation.overflow
+            with self._inflight.looking() as passed:
+                rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
+            complete = activation.overflow <= passed_over or len(rows) == room
+            activation.overflow = 0
+            self.hand_out(rows, passed, moment)
+            activation.overflow += len(rows) == room or not complete
         self._refilling.discard(activation.address)
-        activation.overflow = False
-        self.hand_out(rows, passed, moment)
-        activation.overflow = activation.overflow or len(rows) == room
 
     def hand_out(self, rows: Sequence[MessageRow], passed: Passed, moment: int) -> None:
         """Delivers what has been read; what has passed meanwhile only where it is still stored, and most is not."""

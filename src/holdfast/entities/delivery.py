@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from holdfast.errors import (
@@ -186,6 +186,8 @@ class Delivery:
     def concluded(self, turn: DurableTurn) -> None:
         if turn.due_at:
             turn.stored_now()
+            if turn.blocked:
+                turn.activation.store_waiting()
             self._again(turn)
             self._suspects.ended(turn)
         elif turn.put_off or (turn.ending is Ending.FAILURE and not isinstance(turn.outcome, Exception)):
@@ -232,7 +234,7 @@ class Delivery:
         except MessageError:
             return
         if activation.overflow or activation.queued >= activation.hosted.mailbox:
-            activation.overflow = True
+            activation.overflow += 1
             return
         if row.every_us:
             self._tasks.start(self._deliver_timer(activation, handler, row), name=f"timer {row.id}")
@@ -344,11 +346,11 @@ class Delivery:
         A connection that is gone may have been the same sender's.
         """
         line = turn.activation
-        if turn.sender is None or line.leaving:  # all that waits there goes back by itself
+        if not turn.senders or line.leaving:  # all that waits there goes back by itself
             return []
         later = [other for other in (*(line.waiting or ()), *(line.held or ())) if isinstance(other, DurableTurn)]
         return sorted(
-            (one for one in later if one.number > turn.number and not one.abandoned and _may_share(one, turn.sender)),
+            (one for one in later if one.number > turn.number and not one.abandoned and _may_share(one, turn.senders)),
             key=lambda one: one.number,
         )
 
@@ -380,8 +382,8 @@ class Delivery:
                 self.forget_timer(earlier)
 
 
-def _may_share(turn: DurableTurn, sender: Sender) -> bool:
-    return turn.sender is not None and (turn.sender is sender or turn.sender.lost)
+def _may_share(turn: DurableTurn, senders: Sequence[Sender]) -> bool:
+    return any(sender.lost or sender in senders for sender in turn.senders)
 
 
 def _nothing() -> None:

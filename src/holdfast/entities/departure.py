@@ -76,7 +76,7 @@ class Departures:
     def _empty(self, activation: Activation, parting: Parting) -> None:
         waiting = [*(activation.held or ()), *(activation.waiting or ())]
         activation.held = activation.waiting = None
-        activation.overflow = False
+        activation.overflow = 0
         self._manager.mailboxes.leave(activation)
         for turn in waiting:
             if turn.abandoned:

@@ -116,8 +116,8 @@ class DurableTurn(HandlerTurn):
     next_row: MessageRow | None = None
     put_off = False
     reply: bytes | None = None
-    sender: Sender | None = None
-    """The connection that brought it, whose sender may send it again; None for one that surely hears its end."""
+    senders: tuple[Sender, ...] = ()
+    """The connections that brought it, whose sender may send it again; none for one that surely hears its end."""
     _storing: RowsItem | None = None
 
     def __init__(

@@ -175,10 +175,10 @@ class EntityManager:
         activation = turn.activation
         if not turn.number:
             turn.number, turn.queued_at = next(self._numbers), perf_counter()
-        if activation.unstored:
-            activation.store_waiting()
         turn.blocked = True
         activation.line_up(turn)
+        if turn.stored:
+            activation.store_waiting()
         self.mailboxes.enter(activation)
 
     def resume(self, *turns: HandlerTurn) -> None:
@@ -320,6 +320,7 @@ class EntityManager:
                 turn.refuse(error)
                 turn.settle()
             else:
+                turn.activation.unstored |= activation.unstored
                 going.append(turn)
         if going:
             self.resume(*going)
@@ -335,6 +336,7 @@ class EntityManager:
         if activation.leaving or self.closed is not None or not (activation.held or activation.overflow):
             return
         fresh = self.activation_of_stored(activation.address, activation.shard)
+        fresh.unstored |= activation.unstored
         held, activation.held = activation.held, None
         for turn in held or ():
             turn.activation = fresh
@@ -342,7 +344,7 @@ class EntityManager:
             fresh.line_up(*held)
             self.mailboxes.enter(fresh)
         if activation.overflow:
-            fresh.overflow = True
+            fresh.overflow += 1
             self._emptied(fresh)
 
     def _load_soon(self, activation: Activation) -> None:

@@ -158,8 +158,7 @@ class TurnRunner:
         turn.activation.suspended += 1
         self._suspended[turn] = None
         turn.suspended()
-        if turn.activation.unstored:
-            turn.activation.store_waiting()
+        turn.activation.store_waiting()
         if self._bursts is not None:
             self._bursts.give_way(task)
         cancelling = task.cancelling()

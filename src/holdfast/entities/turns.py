@@ -53,7 +53,11 @@ class OpenStream(Protocol):
 
 
 class Activation:
-    """One live entity. `holders`: 0 free, above 0 so many readonly turns, WRITER a writing one (or loading)."""
+    """One live entity. `holders`: 0 free, above 0 so many readonly turns, WRITER a writing one (or loading).
+
+    `overflow`: how often one found no room that stays in the store since what is there was last read; 0 for none there.
+    `unstored`: whether something may wait whose sender is to hear soon that it is stored.
+    """
 
     __slots__ = (
         "activated_at",
@@ -96,7 +100,7 @@ class Activation:
         self.suspended = 0
         self.streams: set[OpenStream] | None = None
         self.known: asyncio.Future[None] | None = None
-        self.overflow = False
+        self.overflow = 0
         self.unstored = False
         self.dropped = False
         self.leaving = False
@@ -129,11 +133,24 @@ class Activation:
         return True
 
     def store_waiting(self) -> None:
-        """The message in front takes its time: what waits behind it, and whose sender waits for that, is stored."""
+        """The message in front takes its time: what is behind it, and whose sender waits for that, is stored.
+
+        Not what is behind one of which nobody knows whether it is stored: that has to come first.
+        """
+        if not self.unstored:
+            return
         self.unstored = False
-        for turn in self.waiting or ():
+        for turn in (*(self.waiting or ()), *(self.held or ())):
+            if turn.blocked and not turn.stored:
+                self.unstored = True
+                return
             if not turn.abandoned:
                 turn.store_now()
+
+    @property
+    def slow(self) -> bool:
+        """Whether a message in front takes its time and is stored, so that those behind it can be stored too."""
+        return self.suspended > 0 or (self.held is not None and self.held[0].stored)
 
     def line_up(self, *turns: HandlerTurn) -> None:
         """Puts these turns in their places, and parts all that are in line anew, in the order in which they came.

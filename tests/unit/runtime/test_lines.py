@@ -191,6 +191,25 @@ async def test_messages_of_one_pass_leave_together(rig: Rig) -> None:
     assert [reply.message_id for reply in await asyncio.gather(*tasks)] == sorted(rig.peer.ids)
 
 
+async def test_a_line_that_nobody_is_in_any_more_does_not_end_the_one_that_took_its_place(rig: Rig) -> None:
+    """Two senders give up in one pass, and a third one sends between their last steps."""
+    rig.link.peer = None
+    given_up = rig.send(), rig.send()
+    await rig.passes()
+    rig.link.peer = peer = FakePeer()
+    given_up[0].cancel()
+    rig.send()
+    given_up[1].cancel()
+    await rig.passes()
+    assert len(peer.ids) == 1
+    rig.send()
+    await rig.passes()
+    assert len(peer.ids) == 1, "it overtakes the one before it where that is refused"
+    peer.answer(0)
+    await rig.passes()
+    assert peer.ids == sorted(peer.ids) and len(peer.ids) == 2
+
+
 async def test_later_messages_wait_until_the_batch_is_answered(rig: Rig) -> None:
     rig.send(), rig.send()
     await rig.passes()

@@ -254,6 +254,41 @@ async def test_what_was_sent_behind_a_refused_message_is_refused_too(peer: Peer)
     conversation.arrives(durable(message_id=8, flags=FOLLOWS | RETRY))
 
 
+async def test_a_refusal_is_remembered_as_long_as_something_behind_it_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The refused one comes again, and waits behind that, which must not come in first."""
+    disk = Refusing()
+    served = Served(disk.faults)
+    asked, gate, reader = asyncio.Event(), asyncio.Event(), type(served.store.messages)
+    by_id = reader.by_id
+
+    async def slowly(self: Any, message_id: int) -> Any:
+        asked.set()
+        await gate.wait()
+        return await by_id(self, message_id)
+
+    monkeypatch.setattr(reader, "by_id", slowly)
+    facts: dict[str, Any] = {"method": "add_durably", "entity_id": "remembered"}
+    async with served.runs():
+        peer = await served.peer()
+        writing = await served.store.journal.begin(timeout_s=20)
+        first = asyncio.ensure_future(payload_of(peer, call(**facts, message_id=2**46)))
+        behind = asyncio.ensure_future(payload_of(peer, call(**facts, message_id=2**46 + 1, flags=FOLLOWS | RETRY)))
+        await asyncio.wait_for(asked.wait(), 20)
+        disk.left = 1
+        await writing.rollback()
+        with pytest.raises(PersistenceError):
+            await first
+        behind.cancel()
+        again = asyncio.ensure_future(payload_of(peer, call(**facts, message_id=2**46, flags=RETRY)))
+        await _heard(peer)
+        gate.set()
+        assert await again == b"\x01"
+        peer.close()
+        await peer.closed()
+
+
 class Refusing:
     """A disk that refuses the next commits of entities."""
 

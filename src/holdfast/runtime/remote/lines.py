@@ -267,7 +267,12 @@ class Lines:
         if line.waiting:
             self._proceed(address, line)
         elif not line.after:
-            self._lines.pop(address, None)
+            self._forget(address, line)
+
+    def _forget(self, address: Address, line: Line) -> None:
+        """Nothing of it is left; another one may have taken its place since."""
+        if self._lines.get(address) is line:
+            del self._lines[address]
 
     def _proceed(self, address: Address, line: Line) -> None:
         """Sends the next batch, or leaves what may be left, or waits for better times."""
@@ -276,9 +281,8 @@ class Lines:
         line.waiting = [waiting for waiting in line.waiting if not waiting.sent.done()]
         if not line.waiting:
             if not line.after:
-                self._lines.pop(address, None)
+                self._forget(address, line)
             return
-        self._lines[address] = line
         link = self._links.toward(line.shard)
         if link.peer is not None:
             self._send_batch(address, line, link)

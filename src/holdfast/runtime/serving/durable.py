@@ -73,19 +73,25 @@ class RemoteListener:
 
     def is_new(self, turn: DurableTurn) -> None:
         """It was let in, as `turn`, under the id it came with; nothing was heard before this."""
-        self._duplicate, self._turn, turn.sender = False, turn, self._conversation
+        self._duplicate, self._turn = False, turn
+        self._brought(turn)
         if self._chain:
             self._waits_for(turn)
 
     def admitted(self, how: Admitted) -> None:
         """Whether it was known, and by which id; what was heard before this is answered now."""
         self._duplicate, self._turn, self._message_id = how
-        if self._turn is not None and self._conversation is not None:
-            self._turn.sender = self._conversation
+        if self._turn is not None:
+            self._brought(self._turn)
         if self._chain and self._turn is not None:
             self._waits_for(self._turn)
         if self._stored:
             self.stored()
+
+    def _brought(self, turn: DurableTurn) -> None:
+        conversation = self._conversation
+        if conversation is not None:
+            turn.senders = (*turn.senders, conversation) if turn.senders else conversation.alone
 
     def _waits_for(self, turn: DurableTurn) -> None:
         """Those who wait do so until their deadline at most; the message may be handled after that."""
@@ -169,6 +175,8 @@ class DurableIntake:
             if held is not None:
                 held.append((call, handler))
                 return
+        if conversation.refused:
+            conversation.arrives(call)
         if call.chain:
             refuse_chain(handler, Address(call.entity_type, call.entity_id), call.chain)
         if call.after:

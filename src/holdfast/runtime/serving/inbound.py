@@ -63,13 +63,14 @@ class Conversation:
     it is refused too, though it might come in by now, or it would come in first.
     """
 
-    __slots__ = ("answer", "lost", "peer", "refused", "waiting")
+    __slots__ = ("alone", "answer", "lost", "peer", "refused", "waiting")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
         self.answer: Callable[[Outgoing], None] = peer.send
         self.waiting: dict[int, Cancellable] = {}
         self.lost = False
+        self.alone = (self,)
         self.refused: set[tuple[str, str]] = set()
 
     def refuse(self, correlation: int, error: BaseException) -> None:
@@ -240,13 +241,12 @@ class Serving:
 
     def _take_call(self, conversation: Conversation, call: Call) -> None:
         """A message to an entity; on the hot path, so its checks are here as one, and `_handler` knows which failed."""
-        if conversation.refused and call.message_id:
-            conversation.arrives(call)
         manager = self._manager or self._open_manager()
         hosted = manager.hosted.get(call.entity_type)
         handler = None if hosted is None else hosted.handlers.get(call.method)
         if handler is None or len(call.payload) > self._payload_bytes_max:
             if handler is None and call.message_id and len(call.payload) <= self._payload_bytes_max:
+                conversation.arrives(call)
                 self._unknown.take(conversation, call)
                 return
             handler = self._handler(manager, call)

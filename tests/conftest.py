@@ -22,11 +22,22 @@ from typing import TypeVar
 import pytest
 
 from tests.support import nursery
-from tests.support.postgres import drop_emptied_schemas, given_url, wheel_server
+from tests.support.postgres import drop_emptied_schemas, ensure_server_user, given_url, wheel_server
 
 T = TypeVar("T")
 
 GRACE_S = 20.0  # a thread that was told to end may still be on its last lines
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes for the whole suite, each with a PostgreSQL of its own; a part of it runs in this one."""
+    return 2 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the servers' user once, before there are two processes that would, each on its own."""
+    if config.getoption("numprocesses") and os.geteuid() == 0:
+        ensure_server_user()
 
 
 @pytest.fixture(scope="session")

@@ -261,15 +261,16 @@ async def test_a_receipt_is_no_promise_for_ever(hosting: Hosting) -> None:
 
 
 class SlowReader:
-    """A store whose answers are a second old when they come."""
+    """A store whose answers are a second old when they come, or as old as is said, one after the other."""
 
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, reader: Any, *seconds: float) -> None:
         self._reader = reader
+        self._seconds = list(seconds)
 
     def __getattr__(self, name: str) -> Any:
         async def read(*args: Any) -> Any:
             answer = await getattr(self._reader, name)(*args)
-            await asyncio.sleep(1)
+            await asyncio.sleep(self._seconds.pop(0) if self._seconds else 1)
             return answer
 
         return read
@@ -283,6 +284,26 @@ async def test_an_outcome_that_comes_while_it_is_looked_for_is_found(hosting: Ho
         admission = t._node._incarnation.entities.admission  # type: ignore[union-attr]
         admission._reader = SlowReader(admission._reader)
         assert await app.cluster.result(receipt) == 1
+
+
+@pytest.mark.parametrize("given_up", [None, 0, 1, 2])
+async def test_what_is_sent_without_awaiting_one_before_the_next_is_handled_in_order(
+    hosting: Hosting, given_up: int | None
+) -> None:
+    """Also where the key of an earlier one takes longer to be looked up, or its sender gives up meanwhile."""
+    async with hosting(shop) as (app, t):
+        ledger = app.ref(Ledger, "l")
+        await ledger.note.send("first")
+        admission = t._node._incarnation.entities.admission  # type: ignore[union-attr]
+        admission._reader = SlowReader(admission._reader, 9, 1, 5)
+        keys = ["a", None, "c", "d"]
+        sends = [asyncio.ensure_future(ledger.note.opts(key=key).send(str(n))) for n, key in enumerate(keys)]
+        await asyncio.sleep(0.5)
+        if given_up is not None:
+            sends[given_up].cancel()
+        await asyncio.gather(*sends, return_exceptions=True)
+        await t.settle()
+        assert events == ["first", *(str(n) for n in range(len(keys)) if n != given_up)]
 
 
 async def test_more_stored_messages_than_the_mailbox_holds_are_all_handled_in_order(hosting: Hosting) -> None:

@@ -7,7 +7,7 @@ conflict. Nothing is acknowledged before it is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from holdfast.errors import AlreadyProcessingMessage, KeyConflict, MailboxFull, MalformedMessage, MessageNotFound
@@ -67,13 +67,13 @@ class Admission:
         *,
         retry: bool,
         one_way: bool,
-        check: Callable[[], None] = lambda: None,
+        enter: Callable[[], Awaitable[None]] | None = None,
     ) -> Admitted:
         """A message from its sender, not stored yet.
 
-        `check` is called when all has been looked up; it raises where the message has to stay out after all. Raises
-        KeyConflict, MailboxFull, MalformedMessage, EntityNotAssignedToRunner, RunnerUnavailable; nothing was written
-        then.
+        `enter` is awaited when all has been looked up: it returns when it is the message's turn to come in, and raises
+        where it has to stay out after all. Raises KeyConflict, MailboxFull, MalformedMessage,
+        EntityNotAssignedToRunner, RunnerUnavailable; nothing was written then.
         """
         while True:
             with self._inflight.looking() as passed:
@@ -85,19 +85,21 @@ class Admission:
                 self._manager.refuse_overload(activation)
                 if self._catching_up.behind:
                     await self._catching_up.first(activation)
-                    activation = self._manager.activation(row.address)
-                next_id = 0
-                if row.every_us:
-                    next_id = await self._ids.take()
-                    activation = self._manager.activation(row.address)
+                next_id = await self._ids.take() if row.every_us else 0
+                if enter is not None:
+                    await enter()
             if (earlier := self._inflight.like(row)) is not None:  # it came another way while this one was looked up
                 return self._attach(earlier, row, listener)
             if not passed.like(row):
                 break
-        check()
+        activation = self._manager.activation(row.address)
         turn = self._delivery.turn(activation, handler, row, stored=False, next_id=next_id)
         self._let_in(turn, listener, one_way=one_way)
         return Admitted(False, turn, row.id)
+
+    def at_once(self, row: MessageRow) -> bool:
+        """Whether a message that its sender has not sent before comes in without a look at the store."""
+        return row.key is None and not row.every_us and not self._catching_up.behind
 
     def accept_now(
         self, activation: Activation, row: MessageRow, handler: Handler, listener: Listener, *, one_way: bool
@@ -106,7 +108,7 @@ class Admission:
 
         None where something has to be looked up first; then `accept` does it.
         """
-        if row.key is not None or row.every_us or row.id in self._inflight.by_id or self._catching_up.behind:
+        if row.id in self._inflight.by_id or not self.at_once(row):
             return None
         self._manager.refuse_overload(activation)
         turn = DurableTurn(activation, handler, row, self._delivery.rules, stored=False)

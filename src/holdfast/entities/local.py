@@ -27,6 +27,7 @@ from holdfast.model.outbox import left
 from holdfast.ports.turn import current_turn
 
 from .admission import Admission
+from .arrivals import Arrivals
 from .delivery import Delivery
 from .door import Receipt, SendOptions
 from .elsewhere import Elsewhere, Nowhere
@@ -58,6 +59,7 @@ class LocalDoor:
         self._live: Mapping[Address, Activation] = manager.live
         self._runner = runner
         self._admission = admission
+        self._arrivals = Arrivals(admission, around.loop)
         self._delivery = delivery
         self._streams = Streams(around, invoke=self.invoke)
         self._turnstile = Turnstile(around.loop)
@@ -293,7 +295,7 @@ class LocalDoor:
                 refuse_circle(caller, address)
             row = await self._outgoing.row(address, handler, args, kwargs, options)
             finished = Finished(self._loop)
-            _, turn, message_id = await self._admission.accept(row, handler, finished, retry=False, one_way=False)
+            _, turn, message_id = await self._arrivals.accept(row, handler, finished, one_way=False)
             if caller is not None and turn is not None:
                 turn.caller = caller  # so that a circle of calls is seen
             timeout_s = options.timeout or self._call_timeout
@@ -322,7 +324,7 @@ class LocalDoor:
 
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
         accepted = Accepted(self._loop)
-        admitted = await self._admission.accept(row, handler, accepted, retry=False, one_way=True)
+        admitted = await self._arrivals.accept(row, handler, accepted, one_way=True)
         await self._within(accepted.future, options.timeout or self._call_timeout, handler.signature.name)
         return Receipt(MessageId(admitted.message_id), admitted.duplicate)
 

@@ -207,17 +207,12 @@ class DurableIntake:
     def _accept(
         self, conversation: Conversation, handler: Handler, call: Call, listener: RemoteListener
     ) -> Coroutine[Any, Any, Admitted]:
-        """What is in front of a message may be refused while it is looked up: then it stays out as well."""
+        async def enter() -> None:
+            conversation.check_follows(call)  # what is in front may have been refused while this one was looked up
+
         address = Address(call.entity_type, checked_entity_id(call.entity_id))
         row = self._row(handler, call, self._shard_of(address))
-        return self._admission.accept(
-            row,
-            handler,
-            listener,
-            retry=bool(call.flags & RETRY),
-            one_way=True,
-            check=lambda: conversation.check_follows(call),
-        )
+        return self._admission.accept(row, handler, listener, retry=bool(call.flags & RETRY), one_way=True, enter=enter)
 
     def _row(self, handler: Handler, call: Call, shard: int) -> MessageRow:
         check_storable(call)

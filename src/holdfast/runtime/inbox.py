@@ -115,8 +115,26 @@ class InboxTaking:
 
         Raises PersistenceError where the store refuses, EntityNotAssignedToRunner where one of `shards` is not served
         here, or not all the time, and RunnerUnavailable where a line in one of them is held up: what was left for it
-        may still be there.
+        may still be there. It goes on without its asker: what is just being written may be in the inbox no more.
         """
+        if self._stopping:
+            raise _not_served()
+        taking = self._commands.start(self._refusal(up_to, shards), name="taken")
+        await asyncio.wait([taking])
+        if taking.cancelled():
+            raise _not_served()
+        refusal = taking.result()
+        if refusal is not None:
+            raise refusal
+
+    async def _refusal(self, up_to: int, shards: Collection[int]) -> HoldfastError | None:
+        try:
+            await self._taken(up_to, shards)
+        except HoldfastError as error:
+            return error
+        return None
+
+    async def _taken(self, up_to: int, shards: Collection[int]) -> None:
         async with self._reading:
             before = self._served_since(shards)
             await self._read(up_to)

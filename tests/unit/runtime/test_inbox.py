@@ -145,6 +145,20 @@ async def test_a_shard_that_leaves_while_its_inbox_is_read_is_not_said_to_be_tak
         await played.taking.taken(10, [SHARD])
 
 
+async def test_what_is_being_taken_goes_on_without_its_asker_and_the_next_one_waits_for_it() -> None:
+    """Its row may be out of the inbox before its commit is known here."""
+    played = Played((1, "anna"))
+    asking = asyncio.ensure_future(played.taking.taken(1))
+    for _ in range(8):
+        await asyncio.sleep(0)
+    assert played.begun == [1] and played.rows
+    asking.cancel()
+    await played.taking.taken(1)
+    assert played.begun == [1]
+    assert not played.rows
+    await played.taking.stop()
+
+
 async def test_what_was_left_for_a_shard_is_taken_as_soon_as_it_is_served() -> None:
     """Though nothing new is left there, which would be a reason to look."""
     played = Played((1, "a"))

@@ -51,8 +51,8 @@ class Onward:
     async def cancel(self, job: JobId) -> CancelOutcome:
         return await self._ask(self._here.cancel(job), lambda door: door.cancel(job))
 
-    async def replay(self, job: JobId, number: int) -> JobHandle[Any]:
-        return await self._ask(self._here.replay(job, number), lambda door: door.replay(job))
+    async def replay(self, job: JobId) -> JobHandle[Any]:
+        return await self._ask(self._here.replay(job), lambda door: door.replay(job))
 
     async def discard(self, job: JobId) -> None:
         await self._ask(self._here.discard(job), lambda door: door.discard(job))

@@ -331,9 +331,8 @@ class JobEngine:
     def cancel(self, job: JobId, /) -> Coroutine[Any, Any, CancelOutcome]:
         return self._onward.cancel(job)
 
-    def replay(self, job: JobId, /, *, number: int = 0) -> Coroutine[Any, Any, JobHandle[Any]]:
-        """`number`: the new job's id, where whoever asked has chosen it."""
-        return self._onward.replay(job, number)
+    def replay(self, job: JobId, /) -> Coroutine[Any, Any, JobHandle[Any]]:
+        return self._onward.replay(job)
 
     def discard(self, job: JobId, /) -> Coroutine[Any, Any, None]:
         return self._onward.discard(job)

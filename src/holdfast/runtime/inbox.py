@@ -300,7 +300,7 @@ class InboxTaking:
             case "discard":
                 await self._jobs.discard(job)
             case "replay":
-                await self._jobs.replay(job, number=command.number)
+                await self._jobs.here.replay(job, command.number)  # whoever asked has been told this number
             case "replay_message":
                 await self._entities.letters.replay(command.target, number=command.number)
             case "discard_message":

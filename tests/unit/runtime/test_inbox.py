@@ -218,6 +218,27 @@ async def test_a_request_that_nobody_could_carry_out_is_carried_out_later(monkey
     assert (asked.cancelled, asked.rows) == (["7"], {})
 
 
+async def test_a_replay_is_carried_out_under_the_number_that_was_told_or_by_nobody_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another runner, asked to replay it, would choose a number of its own."""
+    monkeypatch.setattr(inbox, "AGAIN_S", 0.0)
+    asked = Asked("replay")
+    kind, body = encode_entry(Command("replay", 7, number=9))
+    asked.rows[1] = InboxRow(1, SHARD, kind, body, 0)
+    refusals: list[Exception] = [EntityNotAssignedToRunner("moved, and back in a moment")]
+    replayed: list[tuple[str, int]] = []
+
+    async def here(job: str, number: int) -> None:
+        if refusals:
+            raise refusals.pop()
+        replayed.append((job, number))
+
+    asked.taking._jobs = cast(JobEngine, SimpleNamespace(here=SimpleNamespace(replay=here)))
+    await asked.obeyed()
+    assert (replayed, asked.rows) == ([("7", 9)], {})
+
+
 async def test_a_request_that_makes_no_sense_any_more_is_taken_away() -> None:
     asked = Asked("cancel", JobNotFound("no job has the id 7"))
     await asked.obeyed()

@@ -29,6 +29,7 @@ from holdfast.runtime.runner import Runner
 from .history import Recorder, now
 from .parent import end_with_parent
 from .scrapes import COUNTED
+from .stalls import note_stalls
 from .subject import diaries, in_transaction, make_app
 
 HELD_S = 0.5
@@ -146,9 +147,12 @@ async def _hold(tx: Transaction) -> None:
 
 def run(config: HostConfig) -> None:
     """Serves to the end, on the event loop that `holdfast run` uses."""
-    diaries.append((config.name, Recorder(Path(config.folder) / f"{config.name}.{os.getpid()}.events")))
+    diary = Recorder(Path(config.folder) / f"{config.name}.{os.getpid()}.events")
+    diaries.append((config.name, diary))
+    end_watch = note_stalls(diary, config.name, lease_s=config.lease_ttl_s)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(config))
+    end_watch()
 
 
 def _loop_factory() -> Any:

@@ -16,11 +16,12 @@ from .history import Event, events, now
 from .recovery import recoveries
 from .report import Report
 from .rig import Plan, Rig, rig_for
+from .stalls import STALLS, stalls
 from .storm import Storm, harms, kinds_of, mark_overlaps, storm
 from .strain import strain_noted
 from .timeline import picture
 
-UNCOUNTED = ("probe", "run")
+UNCOUNTED = ("probe", "run", STALLS)
 """Workloads whose events are not a client's operations."""
 
 
@@ -64,7 +65,8 @@ async def _rest(rig: Rig) -> list[str]:
 
 def _report(rig: Rig, found: Storm, strain: Sequence[Harm], seen: Sequence[Event], finals: Finals) -> Report:
     plan = rig.plan
-    harmed = [*harms(found.injections, margin_s=2 * plan.lease_ttl_s), *strain]
+    stalled = list(stalls(seen, lease_s=plan.lease_ttl_s))
+    harmed = [*harms(found.injections, margin_s=2 * plan.lease_ttl_s), *strain, *stalled]
     checked = check(seen, finals, harmed, told=rig.say)
     by_themselves = [what for member in rig.members for what in member.ended_by_itself]
     violations = [*checked.violations, *(Violation("process", what) for what in (*by_themselves, *found.errors))]
@@ -89,6 +91,7 @@ def _report(rig: Rig, found: Storm, strain: Sequence[Harm], seen: Sequence[Event
             "occurrences of schedules": sum(one.fired for one in finals.schedules),
             "runners whose counters were compared": finals.counted,
             "times the store was slow to answer": len(strain),
+            "times a runner stood still": len(stalled),
         },
         recoveries=recoveries(found.injections, seen, lease_ttl_s=plan.lease_ttl_s),
         folder=str(rig.folder) if plan.keep else None,

@@ -9,10 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from .evidence import Harm
 from .history import now
 from .rig import Rig
-
-LOOK_EVERY_S = 0.2
-LATE_LEASES = 0.25
-"""A store that takes so much of a lease to answer the simplest question may cost a runner its lease."""
+from .stalls import LATE_LEASES, LOOK_EVERY_S
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .evidence import Finals, Harm, Violation, by_key
@@ -104,23 +104,32 @@ def _rolls(events: Sequence[Event], finals: Mapping[str, Sequence[str]]) -> Iter
 
 
 def _order(key: str, sent: Sequence[Event], places: Mapping[str, int]) -> Iterator[Violation]:
-    """Of one sender: what was acknowledged at the first try comes before all that was sent later.
-
-    Operations are numbered in the order they were sent in.
-    """
+    """Operations are numbered in the order they were sent in."""
     of_sender: dict[str, list[Event]] = defaultdict(list)
     for event in sent:
-        if event.operation in places and event.verb == "send":
+        if event.verb == "send":
             of_sender[event.sender].append(event)
     for sender, events in of_sender.items():
-        events.sort(key=lambda event: _number(event.operation))
-        latest, culprit = -1, ""
-        for event in events:
-            place = places[event.operation]
-            if place < latest:
-                yield Violation("order", f"{key}: {sender} sent {event.operation} after {culprit}, which came later")
-            if event.outcome == "ok" and event.tries == 1 and place > latest:
-                latest, culprit = place, event.operation
+        operations = sorted((event.operation for event in events), key=_number)
+        at_once = {event.operation for event in events if event.outcome == "ok" and event.tries == 1}
+        for operation, later in out_of_order(operations, at_once, places):
+            yield Violation("order", f"{key}: {sender} sent {operation} after {later}, which came later")
+
+
+def out_of_order(sent: Sequence[str], at_once: Collection[str], places: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Of one sender to one entity: what was acknowledged at the first try comes before all that was sent later.
+
+    Yields what came too early, and what it came before.
+    """
+    latest, culprit = -1, ""
+    for operation in sent:
+        place = places.get(operation)
+        if place is None:
+            continue
+        if place < latest:
+            yield operation, culprit
+        if operation in at_once and place > latest:
+            latest, culprit = place, operation
 
 
 def _number(operation: str) -> int:

@@ -6,6 +6,7 @@ smaller, with the command that replays it.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ import sys
 import pytest
 
 from holdfast.verify.simulate.broken import CONTROLS, seeds_that_concern
-from holdfast.verify.simulate.plan import plan_of
+from holdfast.verify.simulate.plan import Plan, plan_of
 from holdfast.verify.simulate.programme import outcome_of, run_seeds
 from holdfast.verify.simulate.run import simulate
 
@@ -26,7 +27,9 @@ FOUND = (
     798, 818, 945, 1931, 1972, 2376, 2469, 3070, 3220, 4136, 4345, 6509, 7981, 8064, 10959, 11064, 11761, 15435, 16093,
     16290,
 )  # fmt: skip
-"""Seeds beyond the first ones that broke a promise once."""
+"""Seeds beyond the first ones that broke a promise once, before there were bursts."""
+FOUND_BY_BURSTS = (98, 650)
+"""And those that did since."""
 
 
 def test_no_seed_breaks_a_promise_at_a_glance() -> None:
@@ -40,11 +43,38 @@ def test_no_seed_breaks_a_promise() -> None:
     report = run_seeds(range(FAST_SEEDS, SEEDS))
     assert report.ok, report.text()
     met = {fault for run in report.runs for fault in run.faults}
-    assert met == {"clock", "crash", "cut off", "deaf", "drain", "freeze", "partition", "start", "stop", "store away"}
+    assert met == {
+        "clock",
+        "crash",
+        "cut off",
+        "deaf",
+        "drain",
+        "freeze",
+        "partition",
+        "snap",
+        "start",
+        "stop",
+        "store away",
+    }
 
 
 @pytest.mark.parametrize("seed", FOUND)
 def test_what_was_found_once_stays_mended(seed: int) -> None:
+    """The world as it was then, event by event."""
+    outcome = simulate(_without_bursts(plan_of(seed)))
+    assert outcome.ok, outcome.violations
+
+
+def _without_bursts(plan: Plan) -> Plan:
+    return dataclasses.replace(
+        plan,
+        steps=[step for step in plan.steps if step.kind != "burst"],
+        faults=[fault for fault in plan.faults if fault.kind != "snap"],
+    )
+
+
+@pytest.mark.parametrize("seed", FOUND_BY_BURSTS)
+def test_what_bursts_have_found_stays_mended(seed: int) -> None:
     report = run_seeds([seed], processes=1)
     assert report.ok, report.text()
 

@@ -14,14 +14,19 @@ from random import Random
 from typing import Any, NamedTuple
 
 from holdfast.cluster.lease import Lease
+from holdfast.entities.delivery import Delivery
+from holdfast.entities.durable import DurableTurn
+from holdfast.entities.entrance import Entrance
 from holdfast.entities.inflight import Inflight
 from holdfast.entities.leftovers import Leftovers
 from holdfast.entities.units import EntityUnit
 from holdfast.errors import PersistenceError
+from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerState
 from holdfast.model.job import JobRow, StartRecord
 from holdfast.model.message import DoneRow, MessageRow, StateRow
 from holdfast.model.unit import Row, Unit
+from holdfast.runtime.serving.inbound import Conversation
 from holdfast.storage.memory import journal as memory_journal
 from holdfast.storage.memory import writes as memory_writes
 from holdfast.storage.memory.journal import MemoryJournal
@@ -190,6 +195,32 @@ def past_the_inbox() -> AbstractContextManager[None]:
     return _patched((Leftovers, "__contains__", nothing_there))
 
 
+def past_a_refused_message() -> AbstractContextManager[None]:
+    """What a connection brought behind a message that was refused is handled, and may be so before that one."""
+
+    def none(delivery: Delivery, turn: DurableTurn) -> list[DurableTurn]:
+        return []
+
+    return _patched((Delivery, "_behind", none), (Conversation, "check_follows", _anything_goes))
+
+
+def past_a_lost_connection() -> AbstractContextManager[None]:
+    """What a lost connection brought is let in, though its sender sends it again together with what was before it."""
+
+    def unnoticed(conversation: Conversation) -> None:
+        conversation.waiting = {}
+
+    return _patched((Conversation, "lose", unnoticed))
+
+
+def all_come_in_at_once() -> AbstractContextManager[None]:
+    """What a runner's own code sends comes in when it has been looked up, whatever was sent before it."""
+
+    async def enter(entrance: Entrance, address: Address) -> None: ...
+
+    return _patched((Entrance, "enter", enter), (Entrance, "leave", _anything_goes))
+
+
 def _rewriting(change: Callable[[Row], Row]) -> Callable[..., None]:
     write = MemoryJournal.write
 
@@ -245,6 +276,23 @@ def _refused(plan: Plan) -> bool:
     return plan.weather.store_refuses > 0.05
 
 
+def _refused_and_cut(plan: Plan) -> bool:
+    return _refused(plan) and any(fault.kind == "snap" for fault in plan.faults)
+
+
+def _late_refused_and_cut(plan: Plan) -> bool:
+    return _refused_and_cut(plan) and plan.weather.store_late_s > 0.01
+
+
+def _inside(plan: Plan) -> bool:
+    return plan.inside
+
+
+def _burst(so: Callable[[Plan], bool]) -> Callable[[Plan], bool]:
+    doing = _doing("burst")
+    return lambda plan: doing(plan) and so(plan)
+
+
 CONTROLS: Mapping[str, Control] = {
     "no fence": Control(no_fence, _presumed_dead),
     "ack before commit": Control(ack_before_commit, _refused),
@@ -256,6 +304,9 @@ CONTROLS: Mapping[str, Control] = {
     "heartbeat stopped in drain": Control(no_heartbeat_in_drain, _in_order("drain", "stop")),
     "commit left behind": Control(commit_left_behind, _always),
     "past the inbox": Control(past_the_inbox, _doing("tell")),
+    "past a refused message": Control(past_a_refused_message, _burst(_refused_and_cut)),
+    "past a lost connection": Control(past_a_lost_connection, _burst(_late_refused_and_cut)),
+    "all come in at once": Control(all_come_in_at_once, _burst(_inside)),
 }
 
 

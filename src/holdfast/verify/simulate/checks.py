@@ -15,6 +15,7 @@ from holdfast.jobs.door import CancelOutcome
 from holdfast.model.job import TERMINAL, ArchivedJob, JobState
 from holdfast.model.message import OutcomeKind
 from holdfast.storage.memory.tables import Tables
+from holdfast.verify.checks import out_of_order
 
 from .audit import Audit
 from .crowd import Heard, SubmittedJob
@@ -30,6 +31,7 @@ class Finals:
 
     books: Mapping[str, Book]
     tubs: Mapping[str, Sequence[str]]
+    rolls: Mapping[str, Sequence[str]]
     entries: Sequence[str]
     """Of the log: `name/job id`."""
     tables: Tables
@@ -52,6 +54,7 @@ def violations(heard: Heard, witness: Witness, finals: Finals, audit: Audit, *, 
         *_timers(heard, finals),
         *_poison(heard, finals),
         *_floods(heard, finals),
+        *_bursts(heard, finals),
         *jobs.all(),
         *(_drained(witness, audit) if orderly else ()),
         *(f"twice: message {one} was consumed {times} times" for one, times in audit.consumed.items() if times > 1),
@@ -140,6 +143,16 @@ def _floods(heard: Heard, finals: Finals) -> Iterator[str]:
                 yield f"overload: {name} was taken and is there {there[name]} times"
         for name in sorted(heard.spilt.get(basin, set()) & there.keys()):
             yield f"overload: {name} was refused and is there"
+
+
+def _bursts(heard: Heard, finals: Finals) -> Iterator[str]:
+    places = {roll: {line: place for place, line in enumerate(lines)} for roll, lines in finals.rolls.items()}
+    for roll, lines in finals.rolls.items():
+        yield from (f"twice: {roll} has {line} {times} times" for line, times in Counter(lines).items() if times > 1)
+    for (roll, sender), sent in sorted(heard.bursts.items()):
+        yield from (f"lost: {roll} has no {line}" for line in sorted(sent.sure - places[roll].keys()))
+        for line, later in out_of_order(sent.lines, sent.at_once, places[roll]):
+            yield f"order: {sender} sent {line} to {roll} after {later}, which came later"
 
 
 def _drained(witness: Witness, audit: Audit) -> Iterator[str]:

@@ -7,9 +7,9 @@ at the end: `checks` does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from holdfast.entities.door import Receipt
 from holdfast.errors import (
@@ -24,18 +24,10 @@ from holdfast.jobs.door import CancelOutcome
 from holdfast.model.ids import job_id
 from holdfast.runtime.app import App
 
+from .answers import known
+from .bursts import Sent, send_burst
 from .plan import Step
 from .town import Account, Basin, NoMoney, Teller, bad, in_turn, work
-
-R = TypeVar("R")
-
-PATIENCE_S = 240.0
-"""Virtual seconds after which a sender that still has no answer says so."""
-AGAIN_S = 0.25
-
-
-class NoAnswer(AssertionError):
-    """Somebody who may expect an answer got none."""
 
 
 @dataclass
@@ -81,6 +73,8 @@ class Heard:
     bad_jobs: dict[int, str] = field(default_factory=dict[int, str])
     poured: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     spilt: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    bursts: dict[tuple[str, str], Sent] = field(default_factory=dict[tuple[str, str], Sent])
+    """(roll, sender) -> what it sent there."""
 
 
 class Crowd:
@@ -148,6 +142,8 @@ class Crowd:
                 return await self._bad_job(step)
             case "flood":
                 return await self._flood(step)
+            case "burst":
+                return await self._burst(step)
             case _:
                 raise AssertionError(step.kind)
 
@@ -262,6 +258,13 @@ class Crowd:
             return False if len(tries) == 1 else None
         return True
 
+    async def _burst(self, step: Step) -> object:
+        sent = self._heard.bursts.setdefault((step.args[0], f"s{step.sender}"), Sent())
+        receipts = await send_burst(self._app, step, sent)
+        for receipt in receipts:
+            self._received(receipt)
+        return len(receipts)
+
     # Jobs.
 
     async def _job(self, step: Step, mine: list[SubmittedJob]) -> object:
@@ -323,23 +326,3 @@ class Crowd:
         handle = await known(step, lambda: bad.opts(key=name).submit(name))
         self._heard.bad_jobs[int(handle.id)] = name
         return handle.id
-
-
-async def answered(ask: Callable[[], Awaitable[R]]) -> R:
-    """The same for what is asked when all is calm."""
-    return await known(Step(0, 0.0, "question", (), 0), ask)
-
-
-async def known(step: Step, ask: Callable[[], Awaitable[R]], *, but: type[HoldfastError] | None = None) -> R:
-    """Asks again, with the same key, until there is an answer; `but` is one too. Raises NoAnswer."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + PATIENCE_S
-    while True:
-        try:
-            return await ask()
-        except (MessageError, JobError) as error:
-            if but is not None and isinstance(error, but):
-                raise
-            if loop.time() > until:
-                raise NoAnswer(f"step {step.number}, a {step.kind}, got no answer: {error!r}") from error
-            await asyncio.sleep(AGAIN_S)

@@ -17,7 +17,9 @@ SENDERS_MAX = 5
 FAULTS_FROM_S, FAULTS_TO_S = 0.2, 3.5
 GAUGES_RATE = 0.25
 INSIDE_RATE = 0.2
-BURST = 9
+FLOOD = 9
+ROLLS = ("r1", "r2")
+BURSTS_RATE = 0.5
 
 
 class Step(NamedTuple):
@@ -69,7 +71,7 @@ class Plan:
     def orderly(self) -> bool:
         """Whether nothing happens that may cost a runner its lease."""
         quiet = self.weather.store_refuses == self.weather.store_loses == 0.0
-        return quiet and all(fault.kind in ORDERLY for fault in self.faults)
+        return quiet and all(fault.kind in HARMLESS for fault in self.faults)
 
 
 def plan_of(seed: int) -> Plan:
@@ -77,7 +79,7 @@ def plan_of(seed: int) -> Plan:
     orderly = random.random() < 0.2
     runners = random.choice([1, 2, 2, 2, 3, 3, 4])
     inside = random.random() < INSIDE_RATE
-    return Plan(
+    plan = Plan(
         seed=seed,
         runners=runners,
         shards=random.choice([4, 8]),
@@ -87,6 +89,7 @@ def plan_of(seed: int) -> Plan:
         inside=inside,
         gauges=random.random() < GAUGES_RATE,
     )
+    return _with_bursts(plan)
 
 
 def _weather(random: Random) -> Weather:
@@ -108,6 +111,24 @@ def _steps(random: Random, *, orderly: bool) -> list[Step]:
             pause_s = random.choice([0.0, 0.0, random.uniform(0.0, 1.5)])
             steps.append(Step(sender, pause_s, kind, _args(kind, random), len(steps)))
     return steps
+
+
+def _with_bursts(plan: Plan) -> Plan:
+    """Senders of their own, and what is hard on them; from a generator of their own: the rest of the plan is as old as
+    its seed.
+    """
+    random = Random(f"bursts of {plan.seed}")
+    if random.random() >= BURSTS_RATE:
+        return plan
+    steps, rolls = list(plan.steps), random.choice([ROLLS, ROLLS[:1]])
+    for sender in range(SENDERS_MAX, SENDERS_MAX + random.choice([1, 2])):
+        roll = random.choice(rolls)
+        for _ in range(random.randint(2, 4)):
+            waves = tuple(random.randint(5, 12) for _ in range(random.randint(1, 2)))
+            args = roll, waves, random.choice([0.0, 0.002, 0.1]), random.random() < 0.5
+            steps.append(Step(sender, random.uniform(0.0, 1.0), "burst", args, len(steps)))
+    snaps = [Fault(random.uniform(0.0, 0.5), "snap", place, 3.0) for place in range(random.choice([0, plan.runners]))]
+    return dataclasses.replace(plan, steps=steps, faults=sorted([*plan.faults, *snaps]))
 
 
 HABITS = (
@@ -149,12 +170,13 @@ def _args(kind: str, random: Random) -> tuple[Any, ...]:
         case "untime":
             return random.choice(ACCOUNTS), random.choice(["t1", "t2"])
         case "flood":
-            return random.choice(BASINS), BURST
+            return random.choice(BASINS), FLOOD
         case _:
             return (random.choice(ACCOUNTS),)
 
 
 ORDERLY = ("clock", "start", "drain", "stop", "partition", "deaf")
+HARMLESS = (*ORDERLY, "snap")
 
 
 def _kinds(runners: int, *, orderly: bool) -> Sequence[str]:

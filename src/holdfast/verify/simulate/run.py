@@ -19,11 +19,12 @@ from holdfast.testing.loop import LeftOver, LoopClock, Stalled, run
 from holdfast.testing.runner import NotSettled
 from holdfast.transport.memory import MemoryNetwork
 
+from .answers import NoAnswer, answered
 from .audit import Audit
 from .checks import Finals, violations
-from .crowd import Crowd, Heard, NoAnswer, answered
+from .crowd import Crowd, Heard
 from .plan import ACCOUNTS, BASINS, Plan
-from .town import Account, Basin, Log, Witness, make_app, watched_by
+from .town import Account, Basin, Log, Roll, Witness, make_app, watched_by
 from .trace import Trace
 from .world import CALM, FIRST, Sky, StormyPlace, World
 
@@ -83,7 +84,7 @@ async def _simulated(plan: Plan) -> Outcome:
         try:
             await world.begin(plan.runners)
             world.get_worse(plan.weather)
-            finals = await _lived(plan, world, crowd, app, witness)
+            finals = await _lived(plan, world, crowd, app, heard, witness)
             found += violations(heard, witness, finals, audit, orderly=plan.orderly)
             found += await world.miscounted(gauges=plan.gauges)
         except* (NotSettled, NoAnswer) as group:
@@ -95,7 +96,7 @@ async def _simulated(plan: Plan) -> Outcome:
     return Outcome(found, trace.digest, trace.count, loop.time(), trace.lines)
 
 
-async def _lived(plan: Plan, world: World, crowd: Crowd, app: App, witness: Witness) -> Finals:
+async def _lived(plan: Plan, world: World, crowd: Crowd, app: App, heard: Heard, witness: Witness) -> Finals:
     """Work and faults at the same time; then peace; then what was dead is cured and replayed."""
     async with asyncio.TaskGroup() as group:
         group.create_task(crowd.act(plan.steps))
@@ -111,6 +112,10 @@ async def _lived(plan: Plan, world: World, crowd: Crowd, app: App, witness: Witn
     return Finals(
         books={name: await answered(app.ref(Account, name).show) for name in ACCOUNTS},
         tubs={name: (await answered(app.ref(Basin, name).show)).drops for name in BASINS},
+        rolls={
+            name: (await answered(app.ref(Roll, name).show)).lines
+            for name in sorted({roll for roll, _ in heard.bursts})
+        },
         entries=(await answered(app.ref(Log, "log").show)).entries,
         tables=world.place.tables,
         letters=letters,

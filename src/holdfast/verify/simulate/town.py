@@ -183,6 +183,24 @@ class Basin(Entity[Tub]):
 
 
 @dataclass
+class Lines:
+    lines: list[str] = field(default_factory=list[str])
+
+
+@town.entity
+class Roll(Entity[Lines]):
+    """Keeps the order in which it was told."""
+
+    @message(durable=True, max_deliveries=PATIENT)
+    async def append(self, line: str) -> None:
+        self.state.lines.append(line)
+
+    @message(readonly=True)
+    async def show(self) -> Lines:
+        return self.state
+
+
+@dataclass
 class Pages:
     entries: list[str] = field(default_factory=list[str])
 

@@ -35,6 +35,7 @@ WORD = "inbox_changed"
 """Whether the store's word has come is seen in the process itself: nothing crosses, however often it looks."""
 STARTS_MAX = 100
 AGAIN_S = 0.5
+SNAP_EVERY_S = 0.05
 GAUGES_EVERY_S = 6.0
 """Some gauges are read from the store every five seconds."""
 CALM = Weather()
@@ -140,6 +141,7 @@ class World:
             "partition": self._partition,
             "cut off": self._partition,
             "deaf": self._deafen,
+            "snap": self._snap,
             "drain": self._drain,
             "start": self._one_more,
             "clock": self._set_clock,
@@ -249,6 +251,15 @@ class World:
         await asyncio.sleep(fault.for_s)
         for other in others:
             network.heal(other, name)
+
+    async def _snap(self, number: int, fault: Fault) -> None:
+        """Its connections break, again and again."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + fault.for_s
+        while loop.time() < until:
+            await asyncio.sleep(SNAP_EVERY_S)
+            for other in (CLIENT, *map(member_name, self.live.runners)):
+                self.place.network.cut(other, member_name(number))
 
     async def _drain(self, number: int, fault: Fault) -> None:
         await self.live.wish(number, RunnerState.DRAINING)

@@ -1,4 +1,8 @@
-"""This process's own senders: let in in the order in which they came to each entity, though some wait for the store."""
+"""This process's own senders, in the order in which they came to each entity.
+
+What they send is looked up side by side, where that is needed, and comes in one after the other. Where the entity moves
+while some of it waits, that is refused in whatever order, and goes on to the new owner in this one.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,58 @@ from .durable import Listener
 from .handler import Handler
 
 
+class Place:
+    """A message's place among those to one entity whose senders do not know yet what becomes of them."""
+
+    __slots__ = ("_arrivals", "address", "first_now")
+
+    def __init__(self, arrivals: Arrivals, address: Address) -> None:
+        self._arrivals = arrivals
+        self.address = address
+        self.first_now: asyncio.Future[None] | None = None
+
+    async def first(self) -> None:
+        """Returns when nobody is in front any more."""
+        if not self._arrivals.is_first(self):
+            self.first_now = asyncio.get_running_loop().create_future()
+            await self.first_now
+
+    def leave(self) -> None:
+        """Its sender knows, or it goes on elsewhere in the same step."""
+        self._arrivals.left(self)
+
+
 class Arrivals:
-    """What is looked up is looked up side by side, and comes in one after the other."""
+    """Who is on the way in, and who has come in and waits."""
 
     def __init__(self, admission: Admission, loop: asyncio.AbstractEventLoop) -> None:
         self._admission = admission
         self._loop = loop
         self._last: dict[Address, asyncio.Future[None]] = {}
         """By entity: done when the last one of those on their way in has come in, or has failed to."""
+        self._places: dict[Address, dict[Place, None]] = {}
+
+    def __contains__(self, address: Address) -> bool:
+        """Whether the sender of something to this entity does not know yet what becomes of it."""
+        return address in self._places
+
+    def come(self, address: Address) -> Place:
+        place = Place(self, address)
+        self._places.setdefault(address, {})[place] = None
+        return place
+
+    def is_first(self, place: Place) -> bool:
+        return next(iter(self._places[place.address])) is place
+
+    def left(self, place: Place) -> None:
+        places = self._places[place.address]
+        del places[place]
+        if not places:
+            del self._places[place.address]
+            return
+        now = next(iter(places)).first_now
+        if now is not None and not now.done():
+            now.set_result(None)
 
     async def accept(self, row: MessageRow, handler: Handler, listener: Listener, *, one_way: bool) -> Admitted:
         """As `Admission.accept`, of a message that was not sent before."""

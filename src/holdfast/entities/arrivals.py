@@ -34,7 +34,7 @@ class Place:
             await self.first_now
 
     def leave(self) -> None:
-        """Its sender knows, or it goes on elsewhere in the same step."""
+        """Its sender knows, or it goes on elsewhere in the same step. Works twice."""
         self._arrivals.left(self)
 
 
@@ -48,20 +48,27 @@ class Arrivals:
         """By entity: done when the last one of those on their way in has come in, or has failed to."""
         self._places: dict[Address, dict[Place, None]] = {}
 
-    def __contains__(self, address: Address) -> bool:
-        """Whether the sender of something to this entity does not know yet what becomes of it."""
-        return address in self._places
-
     def come(self, address: Address) -> Place:
         place = Place(self, address)
         self._places.setdefault(address, {})[place] = None
         return place
 
+    async def behind(self, address: Address) -> None:
+        """Returns when those know who have come before."""
+        if address in self._places:
+            place = self.come(address)
+            try:
+                await place.first()
+            finally:
+                place.leave()
+
     def is_first(self, place: Place) -> bool:
         return next(iter(self._places[place.address])) is place
 
     def left(self, place: Place) -> None:
-        places = self._places[place.address]
+        places = self._places.get(place.address, {})
+        if place not in places:
+            return
         del places[place]
         if not places:
             del self._places[place.address]

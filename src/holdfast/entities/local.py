@@ -6,7 +6,6 @@ cancelled cancels its volatile call; a durable one goes on without it.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
 from time import perf_counter
@@ -14,9 +13,6 @@ from typing import Any
 
 from holdfast.errors import (
     EntityNotAssignedToRunner,
-    RunnerNotRegistered,
-    RunnerUnavailable,
-    SendTimeout,
 )
 from holdfast.metrics.meters import OperationMeter
 from holdfast.model.address import Address
@@ -32,9 +28,10 @@ from .delivery import Delivery
 from .door import Receipt, SendOptions
 from .elsewhere import Elsewhere, Nowhere
 from .handler import Handler
-from .listeners import Accepted, Finished, fail
+from .listeners import Accepted, Finished
 from .manager import EntityManager
 from .outgoing import Outgoing
+from .patience import Patience, unanswered
 from .running import TurnRunner
 from .streams import Streams
 from .surroundings import Surroundings
@@ -63,7 +60,7 @@ class LocalDoor:
         self._delivery = delivery
         self._streams = Streams(around, invoke=self.invoke)
         self._turnstile = Turnstile(around.loop)
-        self._wheel = around.wheel
+        self._patience = Patience(around)
         self._ids = around.ids
         self._clock = around.clock
         self._outgoing = Outgoing(around, manager=manager)
@@ -127,9 +124,9 @@ class LocalDoor:
             else:
                 turn = self._queue(address, handler, arguments, caller, timeout)
             if not turn.settled:
-                await self._outcome(turn, timeout)
+                await self._patience.settled(turn, timeout)
             if turn.ending is not Ending.VALUE or self._lapsed():
-                raise _unanswered(turn)
+                raise unanswered(turn)
         except EntityNotAssignedToRunner as moved:
             follow = self._follow(moved, address, handler, options, started)
         except BaseException as error:
@@ -145,8 +142,9 @@ class LocalDoor:
     ) -> Receipt[Any]:
         caller = current_turn.get()
         if (caller is None or options.detached) and self._goes_elsewhere(address):
+            await self._arrivals.behind(address)
             return await self.elsewhere.send(address, handler, args, kwargs, options)
-        started = perf_counter()
+        started, place = perf_counter(), self._arrivals.come(address)
         try:
             row = await self._outgoing.row(address, handler, args, kwargs, options)
             if caller is not None and not options.detached:
@@ -158,12 +156,15 @@ class LocalDoor:
                 receipt = await self._send_alone(row, handler, options)
         except EntityNotAssignedToRunner as moved:
             follow = self._follow(moved, address, handler, options, started)
+            await place.first()
         except BaseException as error:
             self._not_sent(address, error, perf_counter() - started)
             raise
         else:
             self._sent(address).succeeded(perf_counter() - started)
             return receipt
+        finally:
+            place.leave()
         return await self.elsewhere.send(address, handler, args, kwargs, follow)
 
     def _follow(
@@ -224,7 +225,7 @@ class LocalDoor:
         finished = Finished(self._loop)
         await self._admission.listen(message_id, finished)
         try:
-            return await self._within(finished.future, timeout_s, f"message {message_id}")  # type: ignore[no-any-return]
+            return await self._patience.within(finished.future, timeout_s, f"message {message_id}")  # type: ignore[no-any-return]
         finally:
             self._admission.forget(message_id, finished)
 
@@ -243,9 +244,9 @@ class LocalDoor:
             refuse_circle(caller, address)
         turn = self._queue(address, handler, arguments, caller, timeout)
         if not turn.settled:
-            await self._outcome(turn, timeout)
+            await self._patience.settled(turn, timeout)
         if turn.ending is Ending.FAILURE or self._lapsed():
-            raise _unanswered(turn)
+            raise unanswered(turn)
         return turn
 
     def _sent(self, address: Address) -> OperationMeter:
@@ -266,29 +267,13 @@ class LocalDoor:
         self._manager.enqueue(turn)
         return turn
 
-    async def _outcome(self, turn: HandlerTurn, timeout: float) -> None:
-        """Waits for a turn that runs, or commits, elsewhere."""
-        turn.waiter = self._loop.create_future()
-        deadline = self._wheel.after(timeout, lambda: _give_up(turn, timeout))
-        try:
-            await turn.waiter
-        except asyncio.CancelledError:
-            turn.abandoned = True
-            if turn.task is not None:
-                turn.task.cancel()
-            raise
-        finally:
-            deadline.cancel()
-            turn.waiter = None
-        if isinstance(turn.outcome, asyncio.CancelledError):
-            raise turn.interrupted or RunnerUnavailable("this runner stopped the handler", executed="unknown")
-
     async def call_durable(
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Any:
         if self._goes_elsewhere(address):
+            await self._arrivals.behind(address)
             return await self.elsewhere.call_durable(address, handler, args, kwargs, options)
-        started = perf_counter()
+        started, place = perf_counter(), self._arrivals.come(address)
         try:
             caller = current_turn.get()
             if caller is not None:
@@ -300,10 +285,11 @@ class LocalDoor:
                 turn.caller = caller  # so that a circle of calls is seen
             timeout_s = options.timeout or self._call_timeout
             try:
-                ending, outcome = await self._within(finished.future, timeout_s, handler.signature.name)
+                ending, outcome = await self._patience.within(finished.future, timeout_s, handler.signature.name)
             except EntityNotAssignedToRunner as moved:
                 if moved.executed == "no":
                     raise
+                place.leave()  # it is stored: its next owner handles it before anything new
                 left_s = timeout_s - (perf_counter() - started)
                 ending, outcome = Ending.VALUE, await self._heard_elsewhere(message_id, row.shard, left_s)
             finally:
@@ -314,27 +300,22 @@ class LocalDoor:
                 raise outcome
         except EntityNotAssignedToRunner as moved:
             follow = self._follow(moved, address, handler, options, started)
+            await place.first()
         except BaseException as error:
             self._not_sent(address, error, perf_counter() - started)
             raise
         else:
             self._sent(address).succeeded(perf_counter() - started)
             return handler.signature.result.cross(outcome)
+        finally:
+            place.leave()
         return await self.elsewhere.call_durable(address, handler, args, kwargs, follow)
 
     async def _send_alone(self, row: MessageRow, handler: Handler, options: SendOptions) -> Receipt[Any]:
         accepted = Accepted(self._loop)
         admitted = await self._arrivals.accept(row, handler, accepted, one_way=True)
-        await self._within(accepted.future, options.timeout or self._call_timeout, handler.signature.name)
+        await self._patience.within(accepted.future, options.timeout or self._call_timeout, handler.signature.name)
         return Receipt(MessageId(admitted.message_id), admitted.duplicate)
-
-    async def _within(self, future: asyncio.Future[Any], timeout: float, name: str) -> Any:
-        """The future's result, or SendTimeout: the message itself goes on."""
-        deadline = self._wheel.after(timeout, lambda: _late(future, timeout, name))
-        try:
-            return await future
-        finally:
-            deadline.cancel()
 
     def _stage(self, caller: Any, row: MessageRow) -> None:
         """Joins the handler's transaction."""
@@ -368,27 +349,3 @@ def _leaves_for(caller: Any, shard: int) -> bool:
 
 def _nobody() -> None:
     """Without one who takes it, the inbox waits for the next runner."""
-
-
-def _unanswered(turn: HandlerTurn) -> Any:
-    """Why a volatile call has no answer: its own error, or that nobody knows whether the answer still counts."""
-    if turn.ending is not Ending.VALUE:
-        return turn.outcome
-    return RunnerNotRegistered("this runner's lease has ended: others may own its entities by now", executed="unknown")
-
-
-def _give_up(turn: HandlerTurn, timeout: float) -> None:
-    """The caller's deadline, while the turn waits or commits elsewhere; a running handler has a deadline of its own."""
-    if turn.waiter is None or turn.waiter.done() or turn.task is not None:
-        return
-    ran = turn.started_at > 0
-    turn.abandoned = not ran
-    turn.waiter.set_exception(
-        SendTimeout(
-            f"{turn.handler.signature.name} gave no reply within {timeout:g} s", executed="unknown" if ran else "no"
-        )
-    )
-
-
-def _late(future: asyncio.Future[Any], timeout: float, name: str) -> None:
-    fail(future, SendTimeout(f"{name} was not done within {timeout:g} s; it goes on, ask again with the same key"))

@@ -14,14 +14,13 @@ from random import Random
 from typing import Any, NamedTuple
 
 from holdfast.cluster.lease import Lease
+from holdfast.entities import arrivals
 from holdfast.entities.delivery import Delivery
 from holdfast.entities.durable import DurableTurn
-from holdfast.entities.entrance import Entrance
 from holdfast.entities.inflight import Inflight
 from holdfast.entities.leftovers import Leftovers
 from holdfast.entities.units import EntityUnit
 from holdfast.errors import PersistenceError
-from holdfast.model.address import Address
 from holdfast.model.cluster import RunnerState
 from holdfast.model.job import JobRow, StartRecord
 from holdfast.model.message import DoneRow, MessageRow, StateRow
@@ -204,21 +203,12 @@ def past_a_refused_message() -> AbstractContextManager[None]:
     return _patched((Delivery, "_behind", none), (Conversation, "check_follows", _anything_goes))
 
 
-def past_a_lost_connection() -> AbstractContextManager[None]:
-    """What a lost connection brought is let in, though its sender sends it again together with what was before it."""
-
-    def unnoticed(conversation: Conversation) -> None:
-        conversation.waiting = {}
-
-    return _patched((Conversation, "lose", unnoticed))
-
-
 def all_come_in_at_once() -> AbstractContextManager[None]:
     """What a runner's own code sends comes in when it has been looked up, whatever was sent before it."""
 
-    async def enter(entrance: Entrance, address: Address) -> None: ...
+    async def after(ahead: object) -> None: ...
 
-    return _patched((Entrance, "enter", enter), (Entrance, "leave", _anything_goes))
+    return _patched((arrivals, "_after", after))
 
 
 def _rewriting(change: Callable[[Row], Row]) -> Callable[..., None]:
@@ -280,10 +270,6 @@ def _refused_and_cut(plan: Plan) -> bool:
     return _refused(plan) and any(fault.kind == "snap" for fault in plan.faults)
 
 
-def _late_refused_and_cut(plan: Plan) -> bool:
-    return _refused_and_cut(plan) and plan.weather.store_late_s > 0.01
-
-
 def _inside(plan: Plan) -> bool:
     return plan.inside
 
@@ -305,7 +291,6 @@ CONTROLS: Mapping[str, Control] = {
     "commit left behind": Control(commit_left_behind, _always),
     "past the inbox": Control(past_the_inbox, _doing("tell")),
     "past a refused message": Control(past_a_refused_message, _burst(_refused_and_cut)),
-    "past a lost connection": Control(past_a_lost_connection, _burst(_late_refused_and_cut)),
     "all come in at once": Control(all_come_in_at_once, _burst(_inside)),
 }
 

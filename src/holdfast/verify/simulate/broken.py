@@ -25,6 +25,7 @@ from holdfast.model.cluster import RunnerState
 from holdfast.model.job import JobRow, StartRecord
 from holdfast.model.message import DoneRow, MessageRow, StateRow
 from holdfast.model.unit import Row, Unit
+from holdfast.runtime.serving.durable import RemoteListener
 from holdfast.runtime.serving.inbound import Conversation
 from holdfast.storage.memory import journal as memory_journal
 from holdfast.storage.memory import writes as memory_writes
@@ -195,12 +196,25 @@ def past_the_inbox() -> AbstractContextManager[None]:
 
 
 def past_a_refused_message() -> AbstractContextManager[None]:
-    """What a connection brought behind a message that was refused is handled, and may be so before that one."""
+    """What a connection brought behind a refused message is handled before that one, which comes again.
+
+    Nobody hears of a refusal: its connection breaks.
+    """
 
     def none(delivery: Delivery, turn: DurableTurn) -> list[DurableTurn]:
         return []
 
-    return _patched((Delivery, "_behind", none), (Conversation, "check_follows", _anything_goes))
+    return _patched(
+        (Delivery, "_behind", none),
+        (Conversation, "check_follows", _anything_goes),
+        (RemoteListener, "refused", _broken_off),
+    )
+
+
+def _broken_off(listener: RemoteListener, error: BaseException) -> None:
+    conversation = listener._conversation
+    if conversation is not None:
+        conversation.peer.close()
 
 
 def all_come_in_at_once() -> AbstractContextManager[None]:
@@ -290,7 +304,7 @@ CONTROLS: Mapping[str, Control] = {
     "heartbeat stopped in drain": Control(no_heartbeat_in_drain, _in_order("drain", "stop")),
     "commit left behind": Control(commit_left_behind, _always),
     "past the inbox": Control(past_the_inbox, _doing("tell")),
-    "past a refused message": Control(past_a_refused_message, _burst(_refused_and_cut)),
+    "past a refused message": Control(past_a_refused_message, _burst(_refused)),
     "all come in at once": Control(all_come_in_at_once, _burst(_inside)),
 }
 

@@ -27,11 +27,11 @@ class Place:
         self.address = address
         self.first_now: asyncio.Future[None] | None = None
 
-    async def first(self) -> None:
-        """Returns when nobody is in front any more."""
+    async def first(self, timeout_s: float) -> None:
+        """Returns when nobody is in front any more, or when the time is over."""
         if not self._arrivals.is_first(self):
             self.first_now = asyncio.get_running_loop().create_future()
-            await self.first_now
+            await asyncio.wait([self.first_now], timeout=timeout_s)
 
     def leave(self) -> None:
         """Its sender knows, or it goes on elsewhere in the same step. Works twice."""
@@ -53,12 +53,12 @@ class Arrivals:
         self._places.setdefault(address, {})[place] = None
         return place
 
-    async def behind(self, address: Address) -> None:
-        """Returns when those know who have come before."""
+    async def behind(self, address: Address, timeout_s: float) -> None:
+        """Returns when those know who have come before, or when the time is over."""
         if address in self._places:
             place = self.come(address)
             try:
-                await place.first()
+                await place.first(timeout_s)
             finally:
                 place.leave()
 

@@ -142,7 +142,7 @@ class LocalDoor:
     ) -> Receipt[Any]:
         caller = current_turn.get()
         if (caller is None or options.detached) and self._goes_elsewhere(address):
-            await self._arrivals.behind(address)
+            await self._arrivals.behind(address, options.timeout or self._call_timeout)
             return await self.elsewhere.send(address, handler, args, kwargs, options)
         started, place = perf_counter(), self._arrivals.come(address)
         try:
@@ -156,7 +156,8 @@ class LocalDoor:
                 receipt = await self._send_alone(row, handler, options)
         except EntityNotAssignedToRunner as moved:
             follow = self._follow(moved, address, handler, options, started)
-            await place.first()
+            await place.first(follow.timeout or self._call_timeout)
+            follow = self._follow(moved, address, handler, options, started)
         except BaseException as error:
             self._not_sent(address, error, perf_counter() - started)
             raise
@@ -271,7 +272,7 @@ class LocalDoor:
         self, address: Address, handler: Handler, args: tuple[Any, ...], kwargs: dict[str, Any], options: SendOptions
     ) -> Any:
         if self._goes_elsewhere(address):
-            await self._arrivals.behind(address)
+            await self._arrivals.behind(address, options.timeout or self._call_timeout)
             return await self.elsewhere.call_durable(address, handler, args, kwargs, options)
         started, place = perf_counter(), self._arrivals.come(address)
         try:
@@ -300,7 +301,8 @@ class LocalDoor:
                 raise outcome
         except EntityNotAssignedToRunner as moved:
             follow = self._follow(moved, address, handler, options, started)
-            await place.first()
+            await place.first(follow.timeout or self._call_timeout)
+            follow = self._follow(moved, address, handler, options, started)
         except BaseException as error:
             self._not_sent(address, error, perf_counter() - started)
             raise

@@ -56,7 +56,7 @@ class LocalDoor:
         self._live: Mapping[Address, Activation] = manager.live
         self._runner = runner
         self._admission = admission
-        self._arrivals = Arrivals(admission, around.loop)
+        self._arrivals = Arrivals(admission)
         self._delivery = delivery
         self._streams = Streams(around, invoke=self.invoke)
         self._turnstile = Turnstile(around.loop)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -39,6 +39,7 @@ from holdfast.ports.turn import Turn, current_turn
 
 from .call import JobCall
 from .door import JobDoor
+from .entrance import NO_PLACES, Entrance, Places
 from .exclusive import Exclusive
 from .handle import JobHandle
 from .holdings import Holdings, moved
@@ -108,6 +109,7 @@ class Admission:
         self._found = found
         self._begin = begin
         self._held = held
+        self._entrance = Entrance()
         self.exclusive = Exclusive()
 
     async def submit(self, call: JobCall[R]) -> JobHandle[R]:
@@ -119,8 +121,11 @@ class Admission:
             turn = current_turn.get()
             if turn is not None and not call.rules.detached:
                 number, duplicate = await self._stage(call, turn)
+            elif call.rules.group is None:
+                number, duplicate = await self._submit(call, NO_PLACES, began)
             else:
-                number, duplicate = await self._submit(call, began)
+                with self._entrance.come((call,)) as places:
+                    number, duplicate = await self._submit(call, places, began)
         except EntityNotAssignedToRunner as error:
             if self._elsewhere is not None:
                 return await self._elsewhere.submit(call)
@@ -134,17 +139,23 @@ class Admission:
             tally.submitted.succeeded(self._clock.monotonic() - began, 0)
         return JobHandle(number, duplicate, self._door, call.result)
 
-    async def _submit(self, call: JobCall[Any], began: float) -> tuple[int, bool]:
-        """Raises EntityNotAssignedToRunner for a job that does not belong here, or not yet.
+    async def _submit(self, call: JobCall[Any], places: Places, began: float) -> tuple[int, bool]:
+        """Raises EntityNotAssignedToRunner for a job that does not belong here, or not yet; its turn to go on has come.
 
         What is left in the inbox while the shard was away keeps its place in the group before this one.
         """
-        number = await self._id_of_ours(call)
-        if call.rules.group is not None and self._left_in(shard := self._shard(call, number)):
-            raise moved(shard)
-        if call.rules.key is not None:
-            return await self._submit_keyed(call, call.rules.key, number, began)
-        await self._store((self._row(call, number, None),), began)
+        try:
+            number = await self._id_of_ours(call)
+            if places and self._left_in(shard := self._shard(call, number)):
+                raise moved(shard)
+            if call.rules.key is not None:
+                return await self._submit_keyed(call, call.rules.key, number, places, began)
+            if places:
+                await places.first()
+            await self._store((self._row(call, number, None),), places, began)
+        except EntityNotAssignedToRunner:
+            await places.first()
+            raise
         return number, False
 
     async def _id_of_ours(self, call: JobCall[Any]) -> int:
@@ -197,27 +208,32 @@ class Admission:
         for call, number in calls:
             self._check(call)
             self._holdings.check(self._shard(call, number))
-        if retry and calls and await self._is_stored(calls[0][1]):
-            return [(number, False) for _, number in calls]
-        if len(calls) == 1 and (key := calls[0][0].rules.key) is not None:
-            return [await self._admit_keyed(calls[0][0], key, calls[0][1])]
-        if any(call.rules.key is not None for call, _ in calls):
-            raise JobInvalid("jobs with a key are submitted one by one")
+        with self._entrance.come(call for call, _ in calls) as places:
+            if retry and calls and await self._is_stored(calls[0][1]):
+                return [(number, False) for _, number in calls]
+            if len(calls) == 1 and (key := calls[0][0].rules.key) is not None:
+                return [await self._admit_keyed(calls[0][0], key, calls[0][1], places)]
+            if any(call.rules.key is not None for call, _ in calls):
+                raise JobInvalid("jobs with a key are submitted one by one")
+            await self._admit_fresh(calls, places)
+        return [(number, False) for _, number in calls]
+
+    async def _admit_fresh(self, calls: Sequence[tuple[JobCall[Any], int]], places: Places) -> None:
         began, numbers = self._clock.monotonic(), [number for _, number in calls]
+        await places.first()
         async with self.exclusive.of(numbers):
             if not any(number in self._held for number in numbers):  # by another way, and its end may be on its way
                 try:
                     rows = [self._row(call, number, None) for call, number in calls]
-                    await self._store(rows, began, [FreshJob(number) for number in numbers])
+                    await self._store(rows, places, began, [FreshJob(number) for number in numbers])
                 except Conflict:
                     if not await self._is_stored(numbers[0]):
                         raise
-        return [(number, False) for number in numbers]
 
-    async def _admit_keyed(self, call: JobCall[Any], key: str, number: int) -> tuple[int, bool]:
+    async def _admit_keyed(self, call: JobCall[Any], key: str, number: int, places: Places) -> tuple[int, bool]:
         began, tally = self._clock.monotonic(), self._tallies.of(call.job_type, call.rules.priority)
         try:
-            job, known = await self._submit_keyed(call, key, number, began)
+            job, known = await self._submit_keyed(call, key, number, places, began)
         except HoldfastError as error:
             tally.submitted.failed(self._clock.monotonic() - began, error)
             raise
@@ -235,23 +251,27 @@ class Admission:
         began = self._clock.monotonic()
         try:
             rows = [self._row(call, await self._id_of_ours(call), None) for call in calls]
-            await self._store(rows, began)
+            await self._store(rows, NO_PLACES, began)
         except EntityNotAssignedToRunner:
             if self._elsewhere is None:
                 raise
             return await self._elsewhere.submit_many(calls)
         return [JobHandle(row.id, False, self._door, call.result) for row, call in zip(rows, calls, strict=True)]
 
-    def _store(self, rows: Sequence[JobRow], began: float, fresh: Sequence[FreshJob] = ()) -> asyncio.Future[None]:
+    def _store(
+        self, rows: Sequence[JobRow], places: Places, began: float, fresh: Sequence[FreshJob] = ()
+    ) -> asyncio.Future[None]:
         """Done once the rows are on disk. Raises EntityNotAssignedToRunner where a shard is not served any more.
 
-        `fresh`: the guards of those whose ids were chosen elsewhere.
+        `places`: what the rows have in their groups, nobody in front. `fresh`: the guards of those whose ids were
+        chosen elsewhere.
         """
         for row in rows:
             self._holdings.check(row.shard)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         start = self._begin(rows[0]) if len(rows) == 1 else None
         self._commits.add(Submission(rows, fresh, done, began, self._stored, start))
+        places.leave()
         return done
 
     def _stored(self, rows: Sequence[JobRow], began: float, start: Start | None) -> None:
@@ -268,15 +288,20 @@ class Admission:
         for row in rows:
             self._arrived(row)
 
-    async def _submit_keyed(self, call: JobCall[Any], key: str, number: int, began: float) -> tuple[int, bool]:
+    async def _submit_keyed(
+        self, call: JobCall[Any], key: str, number: int, places: Places, began: float
+    ) -> tuple[int, bool]:
+        """In a group nobody claims a key: he would have it while he waits for somebody in front of him who wants it."""
         name, digest = (call.job_type, call.rules.group, key), payload_hash(call.payload)
         for _ in range(TRIES_MAX):
-            async with self.exclusive.of((name,)):
+            async with nullcontext() if places else self.exclusive.of((name,)):
                 known = await self.find(name)
                 if known is not None:
                     return self._same(known, digest, name), True
+                if places:
+                    await places.first()
                 with suppress(Conflict):  # another submit of this key was stored meanwhile: it will be found next time
-                    await self._store((self._row(call, number, digest),), began)
+                    await self._store((self._row(call, number, digest),), places, began)
                     return number, False
         raise PersistenceError(f"the key {key!r} of {call.job_type} stays contended; submit again")
 

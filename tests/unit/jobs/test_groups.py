@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 from unittest.mock import AsyncMock
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from holdfast.jobs.context import job_context
 
 from .rig import Rig, eventually, simulated
+
+T = TypeVar("T")
 
 
 @simulated
@@ -141,3 +145,96 @@ async def test_a_job_goes_behind_those_of_its_group_that_wait_in_the_inbox(rig: 
     await work.submit(2)
     ((call,), _) = elsewhere.submit.call_args_list[0]
     assert call.rules.group == "g" and elsewhere.submit.call_count == 1
+
+
+class SlowReader:
+    """A store that takes its time to say who has a key: as many seconds as are said, one after the other."""
+
+    def __init__(self, reader: Any, *seconds: float) -> None:
+        self._reader = reader
+        self._seconds = list(seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def live_by_key(self, *name: Any) -> Any:
+        await asyncio.sleep(self._seconds.pop(0) if self._seconds else 0)
+        return await self._reader.live_by_key(*name)
+
+
+async def one_after_another(calls: Iterable[Coroutine[Any, Any, T]]) -> list[asyncio.Task[T]]:
+    """All begun, in this order, whatever becomes of each; the loop of a simulation begins tasks as it likes."""
+    begun: list[asyncio.Task[T]] = []
+    for call in calls:
+        begun.append(asyncio.create_task(call))
+        await asyncio.sleep(0.001)
+    return begun
+
+
+@simulated
+async def test_what_is_submitted_without_awaiting_one_before_the_next_runs_in_order(rig: Rig) -> None:
+    """Also where the key of an earlier one takes longer to be looked up, or its submitter gives up meanwhile."""
+    begun: list[tuple[str, int]] = []
+
+    @rig.job
+    async def work(group: str, number: int) -> None:
+        begun.append((group, number))
+
+    await rig.open()
+    admission = rig.engine._admission  # pyright: ignore[reportPrivateUsage]
+    reader = admission._reader
+    for given_up in (None, 0, 1, 2):
+        group = f"without {given_up}"
+        admission._reader = SlowReader(reader, 9, 1, 5)  # type: ignore[assignment]
+        submits = await one_after_another(
+            work.opts(group=group, key=key).submit(group, number) for number, key in enumerate(["a", None, "c", "d"])
+        )
+        await work.opts(group="other").submit("other", 0)
+        assert not any(submit.done() for submit in submits), "other groups do not wait for this one"
+        if given_up is not None:
+            submits[given_up].cancel()
+        await asyncio.gather(*submits, return_exceptions=True)
+        expected = [(group, number) for number in range(4) if number != given_up]
+        await eventually(lambda: [one for one in begun if one[0] == group] == expected)  # noqa: B023
+
+
+@simulated
+async def test_one_key_submitted_twice_in_a_group_at_a_time_is_one_job(rig: Rig) -> None:
+    """Whichever of the two is looked up first."""
+    begun: list[int] = []
+
+    @rig.job
+    async def work(number: int) -> None:
+        begun.append(number)
+
+    await rig.open()
+    admission = rig.engine._admission  # pyright: ignore[reportPrivateUsage]
+    admission._reader = SlowReader(admission._reader, 9, 1, 5)  # type: ignore[assignment]
+    submits = await one_after_another(work.opts(group="g", key="k").submit(1) for _ in range(3))
+    handles = await asyncio.gather(*submits)
+    assert len({handle.id for handle in handles}) == 1
+    assert sorted(handle.duplicate is True for handle in handles) == [False, True, True]
+    await handles[0].result()
+    assert begun == [1]
+
+
+@simulated
+async def test_jobs_of_one_group_from_another_process_are_stored_in_the_order_in_which_they_came(rig: Rig) -> None:
+    begun: list[str] = []
+
+    @rig.job
+    async def work(name: str) -> None:
+        begun.append(name)
+
+    await rig.open()
+    admission = rig.engine._admission  # pyright: ignore[reportPrivateUsage]
+    admission._reader = SlowReader(admission._reader, 9, 1)  # type: ignore[assignment]
+    calls = [work.opts(group="g", key=key).call(name) for name, key in (("1", "a"), ("2", None), ("3", "c"))]
+    ids = [await rig.around.ids.take() for _ in calls]
+    await asyncio.gather(
+        *await one_after_another(
+            admission.admit([(call, number)], retry=False) for call, number in zip(calls, ids, strict=True)
+        )
+    )
+    await eventually(lambda: len(begun) == 3)
+    assert begun == ["1", "2", "3"]

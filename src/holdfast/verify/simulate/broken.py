@@ -14,13 +14,13 @@ from random import Random
 from typing import Any, NamedTuple
 
 from holdfast.cluster.lease import Lease
-from holdfast.entities import arrivals
 from holdfast.entities.delivery import Delivery
 from holdfast.entities.durable import DurableTurn
 from holdfast.entities.inflight import Inflight
 from holdfast.entities.leftovers import Leftovers
 from holdfast.entities.units import EntityUnit
 from holdfast.errors import PersistenceError
+from holdfast.kit.lineup import Place
 from holdfast.model.cluster import RunnerState
 from holdfast.model.job import JobRow, StartRecord
 from holdfast.model.message import DoneRow, MessageRow, StateRow
@@ -212,7 +212,7 @@ def past_a_refused_message() -> AbstractContextManager[None]:
 
 
 def _broken_off(listener: RemoteListener, error: BaseException) -> None:
-    conversation = listener._conversation
+    conversation = listener._conversation  # pyright: ignore[reportPrivateUsage]
     if conversation is not None:
         conversation.peer.close()
 
@@ -220,9 +220,9 @@ def _broken_off(listener: RemoteListener, error: BaseException) -> None:
 def all_come_in_at_once() -> AbstractContextManager[None]:
     """What a runner's own code sends comes in when it has been looked up, whatever was sent before it."""
 
-    async def after(ahead: object) -> None: ...
+    async def first(place: Place[Any], timeout_s: float | None = None) -> None: ...
 
-    return _patched((arrivals, "_after", after))
+    return _patched((Place, "first", first))
 
 
 def _rewriting(change: Callable[[Row], Row]) -> Callable[..., None]:
@@ -278,10 +278,6 @@ def _doing(kind: str) -> Callable[[Plan], bool]:
 
 def _refused(plan: Plan) -> bool:
     return plan.weather.store_refuses > 0.05
-
-
-def _refused_and_cut(plan: Plan) -> bool:
-    return _refused(plan) and any(fault.kind == "snap" for fault in plan.faults)
 
 
 def _inside(plan: Plan) -> bool:

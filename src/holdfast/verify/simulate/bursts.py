@@ -40,13 +40,12 @@ async def send_burst(app: App, step: Step, sent: Sent) -> list[Receipt[None]]:
     numbers, receipts = count(), list[Receipt[None]]()
 
     async def send() -> None:
-        line, tries = f"b{step.number}-{next(numbers)}", 0  # numbered only now: tasks begin in any order
+        line, tries = f"b{step.number}-{next(numbers)}", count()  # numbered only now: tasks begin in any order
         append = app.ref(Roll, roll).append.opts(key=line if keyed else None)
         sent.lines.append(line)
 
         async def once() -> Receipt[None]:
-            nonlocal tries
-            tries += 1
+            next(tries)
             return await append.send(line)
 
         try:
@@ -54,7 +53,7 @@ async def send_burst(app: App, step: Step, sent: Sent) -> list[Receipt[None]]:
         except MessageError:
             return
         sent.sure.add(line)
-        if tries == 1:
+        if next(tries) == 1:
             sent.at_once.add(line)
 
     async with asyncio.TaskGroup() as group:

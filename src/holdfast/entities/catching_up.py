@@ -68,18 +68,25 @@ class CatchingUp:
     async def refill(self, activation: Activation) -> None:
         """Takes the next stored messages of an entity, oldest first, before any that come meanwhile.
 
-        What was stored while they were read may not be among them: then they are read again.
+        What was stored while they were read may not be among them: then they are read again. So they are where another
+        activation has taken the place of this one, and wants to be refilled.
         """
         room, complete = activation.hosted.mailbox, False
         while not complete:
-            now, moment, passed_over = self._clock.now_us(), self._shards.moment, activation.overflow
+            reader, passed_over = activation, activation.overflow
+            now, moment = self._clock.now_us(), self._shards.moment
             with self._inflight.looking() as passed:
                 rows = await self._reader.pending_of(activation.address, after=0, limit=room, due_before=now)
-            complete = activation.overflow <= passed_over or len(rows) == room
+            activation = self._current(activation)
+            complete = (activation is reader and activation.overflow <= passed_over) or len(rows) == room
             activation.overflow = 0
             self.hand_out(rows, passed, moment)
+            activation = self._current(activation)
             activation.overflow += len(rows) == room or not complete
         self._refilling.discard(activation.address)
+
+    def _current(self, activation: Activation) -> Activation:
+        return self._manager.live.get(activation.address, activation)
 
     def hand_out(self, rows: Sequence[MessageRow], passed: Passed, moment: int) -> None:
         """Delivers what has been read; what has passed meanwhile only where it is still stored, and most is not."""

@@ -178,10 +178,16 @@ class RunnerProcess(Member):
             await asyncio.sleep(0.3)
 
     async def drain(self) -> int:
-        """SIGTERM, and until it has ended."""
+        """SIGTERM, and until it has ended. Raises TimeoutError for one that does not: its log says where it stands."""
         self.ends()
         self.signal(signal.SIGTERM)
-        return await self.ended()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self.ended()
+        except TimeoutError:
+            where = await self._where_it_hangs()
+            await self.kill()
+            raise TimeoutError(f"{self.name} did not end in {PATIENCE_S:.0f} s after SIGTERM; {where}") from None
 
     async def ended(self) -> int:
         code = await super().ended()

@@ -20,6 +20,7 @@ from holdfast.kit.clock import Clock
 from .faults import Broken, meaning
 
 APPLICATION_NAME = "holdfast"
+_ANSWER_GRACE_S = 2.0
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
@@ -83,6 +84,12 @@ class PostgresOptions:
     readers_max: int = 2
     """Reads, and short writes beside the journal, at any time."""
 
+    @property
+    def answer_s(self) -> float:
+        """How long this side waits for an answer: the server gives up before, and says so, unless it or whatever stands
+        in between keeps the line and says nothing."""
+        return self.statement_s + _ANSWER_GRACE_S
+
     def now_us(self) -> int | None:
         """What a statement takes for now: None is the database's own clock."""
         return None if self.clock is None else self.clock.now_us()
@@ -124,9 +131,12 @@ def session_settings(options: PostgresOptions, kind: Literal["read", "write", "c
 
 
 async def open_connection(
-    options: PostgresOptions, settings: Mapping[str, str], *, url: str | None = None
+    options: PostgresOptions, settings: Mapping[str, str], *, url: str | None = None, bounded: bool = True
 ) -> Connection:
-    """Raises Broken when nobody answers, PersistenceError when the server refuses."""
+    """`bounded`: each statement that does not say otherwise fails where its answer does not come in time.
+
+    Raises Broken when nobody answers, PersistenceError when the server refuses.
+    """
     cached = 0 if options.pooled else 200
     try:
         opened = cast(
@@ -134,6 +144,7 @@ async def open_connection(
             await asyncpg.connect(  # pyright: ignore[reportUnknownMemberType]
                 url or options.url,
                 timeout=options.connect_s,  # pyright: ignore[reportArgumentType] - any number will do
+                command_timeout=options.answer_s if bounded else None,
                 statement_cache_size=cached,
                 max_cached_statement_lifetime=0,
                 max_cacheable_statement_size=0,
@@ -159,7 +170,7 @@ def _bound_silence(connection: Connection, silence_s: float) -> None:
 async def open_at_start(options: PostgresOptions) -> Connection:
     """The first connection of a process, whose failure is for the operator to put right. Raises StoreUnavailable."""
     try:
-        return await open_connection(options, session_settings(options, "read"), url=options.direct_url)
+        return await open_connection(options, session_settings(options, "read"), url=options.direct_url, bounded=False)
     except PersistenceError as error:
         raise StoreUnavailable(str(error)) from error
 

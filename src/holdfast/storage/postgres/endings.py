@@ -23,6 +23,8 @@ logger = logging.getLogger("holdfast.storage")
 SLOT_PATIENCE_S = 0.25
 REAP_PATIENCE_S = 0.1
 
+_NO_END_S = 24 * 3600.0
+
 Then = Callable[[Connection, list[Record]], Awaitable[None]]
 
 
@@ -62,8 +64,8 @@ class Endings:
                 # However much is stored there: a reap that gives up would never come to an end.
                 await connection.execute("SET LOCAL statement_timeout = 0")
             for executor, shards in reaped:
-                await connection.execute(self._sql["messages_crashed"], shards, now_us, executor)
-                await connection.execute(self._sql["jobs_crashed"], executor, CRASHED)
+                await connection.execute(self._sql["messages_crashed"], shards, now_us, executor, timeout=_NO_END_S)
+                await connection.execute(self._sql["jobs_crashed"], executor, CRASHED, timeout=_NO_END_S)
 
         rows = await self._insist("runner_reap", (now_us,), REAP_PATIENCE_S, then=count_crashes)
         return int(rows[0][0]) if rows else None

@@ -18,7 +18,6 @@ from .parts import Part, parts_of
 from .sessions import Sessions, WriteSession
 from .transaction import PostgresTransaction
 
-_ANSWER_GRACE_S = 2.0
 """What the server's own limit on a statement gets on top before this side gives up waiting for its answer."""
 _BEGIN_POOLED = f"BEGIN; {LOCAL_PLANS}"
 """A pooler's sessions are not ours to set up; inside a transaction both halves of a statement meet the same one."""
@@ -41,7 +40,7 @@ class PostgresJournal:
         self._interactive = interactive
         self._incarnation = incarnation
         self._pooled = options.pooled
-        self._timeout_s = options.statement_s + _ANSWER_GRACE_S
+        self._timeout_s = options.answer_s
 
     def commit(self, units: Sequence[Unit]) -> Awaitable[None]:
         return self._commit(units, self._incarnation.runner_id)

@@ -63,7 +63,10 @@ class Sessions:
         statements: Statements,
         endings: Endings,
         size: int,
+        answer_s: float,
     ) -> None:
+        self.answer_s = answer_s
+        """How long an answer may take."""
         self._connect = connect
         self._slot_open = slot_open
         self._statements = statements
@@ -144,9 +147,9 @@ class Sessions:
         except PersistenceError as error:
             raise _nothing_written(error) from error
         try:
-            await connection.execute("BEGIN")
-            row = await connection.fetchrow(self._slot_open, incarnation)
-            await connection.execute("COMMIT")
+            await connection.execute("BEGIN", timeout=self.answer_s)
+            row = await connection.fetchrow(self._slot_open, incarnation, timeout=self.answer_s)
+            await connection.execute("COMMIT", timeout=self.answer_s)
         except asyncpg.ForeignKeyViolationError as error:
             await end(connection)
             raise fenced_out(incarnation) from error

@@ -60,7 +60,8 @@ class _Opened:
         self._read = reader.rows
 
     def connecting(self, kind: Literal["read", "write", "count", "user"]) -> Connect:
-        return partial(open_connection, self.options, session_settings(self.options, kind))
+        bounded = kind in ("read", "write")  # the others take as long as there is to count, or as their user allows
+        return partial(open_connection, self.options, session_settings(self.options, kind), bounded=bounded)
 
     async def cluster_id(self) -> str:
         return str((await self._read("cluster_id"))[0][0])
@@ -125,6 +126,7 @@ class PostgresRunnerStore(_Opened):
             statements=Statements(self.sql),
             endings=endings,
             size=size,
+            answer_s=self.options.answer_s,
         )
 
     def connections(self) -> tuple[int, int]:

@@ -45,10 +45,9 @@ class PostgresTransaction:
         """Waits for a free session. Raises FencedOut and PersistenceError."""
         session = await sessions.take(incarnation)
         bound = milliseconds(timeout_s)
+        begin = f"BEGIN; SET LOCAL statement_timeout = {bound}; SET LOCAL idle_in_transaction_session_timeout = {bound}"
         try:
-            await session.connection.execute(
-                f"BEGIN; SET LOCAL statement_timeout = {bound}; SET LOCAL idle_in_transaction_session_timeout = {bound}"
-            )
+            await session.connection.execute(begin, timeout=sessions.answer_s)
         except DRIVER_ERRORS as error:
             session.connection.terminate()
             sessions.give_back(session)
@@ -99,10 +98,11 @@ class PostgresTransaction:
 
     async def _send(self, unit: Unit) -> None:
         # The user's statements are planned as the server sees fit, ours as in any session that writes.
-        await self._connection.execute(LOCAL_PLANS)
+        answer_s = self._sessions.answer_s
+        await self._connection.execute(LOCAL_PLANS, timeout=answer_s)
         for parts in [parts_of(layer) for layer in layers([unit])] or [[]]:
-            await self._session.write(parts)
-        await self._connection.execute("COMMIT")
+            await self._session.write(parts, timeout_s=answer_s)
+        await self._connection.execute("COMMIT", timeout=answer_s)
 
     async def _of_user(self, statement: Awaitable[T]) -> T:
         try:

@@ -48,12 +48,65 @@ async def commit_unheard(database: Database, owner: PostgresRunnerStore) -> asyn
     """A commit that reaches the server and is durable there, while its answer does not come back."""
     await owner.journal.commit([unit(STATE._replace(entity_id="c-2"))])  # so that its statement is prepared
     session = await owner.sessions.take(1)
-    connection: Any = session.connection
-    connection._transport.pause_reading()
+    deafen(session.connection)
     owner.sessions.give_back(session)
     committing = asyncio.ensure_future(owner.journal.commit([unit(STATE)]))
     await database.until_states(2)
     return committing
+
+
+def deafen(connection: Any) -> None:
+    """The line lives and takes what is sent; nothing comes back on it. No operating system ends such a line."""
+    connection._transport.pause_reading()
+
+
+SHORT_S = 0.1
+"""The longest statement, where an answer is waited for in vain."""
+
+
+async def test_a_read_whose_answer_never_comes_is_asked_again_on_another_line(database: Database) -> None:
+    owner = await database.runner(statement_s=SHORT_S)
+    await owner.journal.commit([unit(STATE)])
+    async with owner.pool.take() as connection:
+        deafen(connection)
+    assert await asyncio.wait_for(owner.messages.state(CART), 30) == (1, 1, b"state")
+
+
+async def test_the_outcome_of_a_commit_is_found_where_the_first_question_for_it_gets_no_answer(
+    database: Database,
+) -> None:
+    owner = await database.runner(statement_s=SHORT_S)
+    async with owner._ending.take() as connection:  # pyright: ignore[reportPrivateUsage]
+        deafen(connection)
+    committing = await commit_unheard(database, owner)
+    await asyncio.wait_for(committing, 30)
+
+
+async def test_a_users_transaction_whose_commit_gets_no_answer_comes_to_an_end(database: Database) -> None:
+    owner = await database.runner(statement_s=SHORT_S)
+    transaction = await owner.journal.begin(timeout_s=60)
+    await transaction.execute("INSERT INTO holdfast_meta VALUES ('user', '1')")
+    deafen(transaction._connection)
+    with pytest.raises(PersistenceError):
+        await asyncio.wait_for(transaction.commit(unit(STATE)), 30)
+    assert await database.states() == 0
+
+
+async def test_a_writers_line_that_never_opens_writes_nothing(database: Database, monkeypatch: Any) -> None:
+    owner = await database.runner(statement_s=SHORT_S)
+    connect = owner.sessions._connect  # pyright: ignore[reportPrivateUsage]
+
+    async def connect_deaf() -> Any:
+        connection = await connect()
+        deafen(connection)
+        return connection
+
+    monkeypatch.setattr(owner.sessions, "_connect", connect_deaf)
+    with pytest.raises(PersistenceError) as refused:
+        await asyncio.wait_for(owner.journal.commit([unit(STATE)]), 30)
+    assert refused.value.executed == "no"
+    monkeypatch.undo()
+    await owner.journal.commit([unit(STATE)])
 
 
 async def test_a_commit_whose_task_is_cancelled_too_late_says_that_it_committed(database: Database) -> None:

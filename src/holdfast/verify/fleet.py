@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from . import stacks
 from .client import ClientConfig
 from .history import now
 from .host import Command, HostConfig, Said
@@ -29,7 +30,7 @@ from .wallclock import WallClock
 logger = logging.getLogger("holdfast.verify")
 
 PATIENCE_S = 60.0
-STACKS_WITHIN_S, LINES_OF_LOG = 1.0, 100
+STACKS_WITHIN_S, LINES_OF_LOG = 1.0, 400
 LOOPBACK = "127.0.0.1"
 STARVED_BYTES = 32 * 1024 * 1024
 """What a starved process may still take, all in all."""
@@ -169,12 +170,14 @@ class RunnerProcess(Member):
             self._expected = True  # until it serves
             self._listening = asyncio.create_task(self._listen())
             either: list[asyncio.Future[Any]] = [serving, self._listening]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED, timeout=give_up_at - now())
             if serving.done():
                 self._expected = False
                 return
             if now() > give_up_at:
-                raise TimeoutError(f"{self.name} does not start; its log is {self.log}")
+                where = await self._where_it_hangs()
+                await self.kill()
+                raise TimeoutError(f"{self.name} did not start in {PATIENCE_S:.0f} s; {where}")
             await asyncio.sleep(0.3)
 
     async def drain(self) -> int:
@@ -237,8 +240,8 @@ class RunnerProcess(Member):
             raise TimeoutError(f"{self.name} does not say what it has counted; {where}") from None
 
     async def _where_it_hangs(self) -> str:
-        """The end of its log, with the stacks of its threads."""
-        self.signal(signal.SIGUSR1)
+        """The end of its log, with the stacks of its threads and tasks."""
+        self.signal(stacks.ON)
         await asyncio.sleep(STACKS_WITHIN_S)
         return self.log_end()
 

@@ -1,14 +1,13 @@
 """A runner process of the rig: `python -m holdfast.verify.host CONFIG`.
 
 It does what `holdfast run` does, and what the rig tells it over standard input, a line each: say its counters or its
-clock, block its event loop, take all memory, wait in a transaction. It drains on SIGTERM, and writes where its threads
-are to its log on SIGUSR1.
+clock, block its event loop, take all memory, wait in a transaction. It drains on SIGTERM, and writes where it
+stands to its log on SIGUSR1.
 """
 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import os
 import signal
 import sys
@@ -29,6 +28,7 @@ from holdfast.runtime.runner import Runner
 from .history import Recorder, now
 from .parent import end_with_parent
 from .scrapes import COUNTED
+from .stacks import tell_stacks
 from .stalls import note_stalls
 from .subject import diaries, in_transaction, make_app
 
@@ -90,6 +90,7 @@ async def serve(config: HostConfig) -> None:
     app = make_app(lease_ttl_s=config.lease_ttl_s, drain_timeout_s=config.drain_timeout_s)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
+    tell_stacks(loop)
     async with app.runner(store=config.store, listen=config.listen, advertise=config.advertise) as node:
         say(counted("serving", app, node))
         listening = asyncio.create_task(_obey(lambda: counted("counters", app, node), over))
@@ -165,7 +166,6 @@ def _loop_factory() -> Any:
 
 def main() -> None:
     end_with_parent()
-    faulthandler.register(signal.SIGUSR1)
     run(msgspec.json.decode(sys.argv[-1], type=HostConfig))
 
 

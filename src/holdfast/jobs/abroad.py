@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import assert_never
 
 from holdfast.errors import Conflict, FencedOut, PersistenceError
@@ -107,7 +107,8 @@ class Abroad:
         for tries in itertools.count(1):
             record, successor = ending.attempt.record, await self._taken_id()
             before = (record.id, *record.older)
-            unit = self._unit(ending, number, successor)
+            remaining = record.remaining(ending.attempt)
+            unit = self._unit(ending, number, successor, remaining)
             try:
                 if transaction is None:
                     await commit_unit(self._around.commits, unit, line=record.line)
@@ -116,13 +117,13 @@ class Abroad:
             except (FencedOut, Conflict):
                 raise
             except PersistenceError as error:
-                if error.executed == "unknown" and not await self._are_stored(before):
-                    return
-                log.warning("the end of job %s could not be reported: %s", ending.attempt.held.row.id, error)
-                await asyncio.sleep(REPORT_AGAIN.delay_s(tries, self._around.random))
-            else:
-                record.older = tuple(one for one in record.older if one not in before)
-                return
+                if error.executed != "unknown" or await self._are_stored(before):
+                    log.warning("the end of job %s could not be reported: %s", ending.attempt.held.row.id, error)
+                    await asyncio.sleep(REPORT_AGAIN.delay_s(tries, self._around.random))
+                    continue
+            record.older = tuple(one for one in record.older if one not in before)
+            record.gone = not remaining
+            return
 
     async def _commit_transaction(self, transaction: OpenTransaction, unit: Unit) -> None:
         try:
@@ -133,7 +134,7 @@ class Abroad:
             await transaction.rollback()
             raise _Unfit(str(error)) from error
 
-    def _unit(self, ending: Ending, number: int, successor: int) -> Unit:
+    def _unit(self, ending: Ending, number: int, successor: int, remaining: Sequence[tuple[int, int]]) -> Unit:
         attempt, now_us = ending.attempt, self._around.clock.now_us()
         row, record, unit = attempt.held.row, attempt.record, Unit()
         kind, body = encode_entry(_entry(attempt, ending.outcome, self._around.runner_id, ending.finished_at))
@@ -143,7 +144,7 @@ class Abroad:
             unit.rows += staged
             unit.size_bytes += size
         unit.rows += record.end()
-        if remaining := record.remaining(attempt):
+        if remaining:
             me = self._around.runner_id
             unit.add(StartRecord(successor, me, me, pack_attempts(remaining), now_us))
         record.older, record.id = (record.id, *record.older), successor

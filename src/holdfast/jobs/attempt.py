@@ -71,14 +71,14 @@ class Held:
 
 
 class Record:
-    """A start record of this executor, and how many of its attempts have not ended.
+    """A start record of this executor; `open` attempts of it have ends that are not on their way to the store.
 
     `older` are ids under which it may be stored too: one that is replaced by a shorter one is gone only once that is
     known to be stored. All that is committed about it, and the ends of its attempts, is one `line`: what takes it away
     comes last.
     """
 
-    __slots__ = ("attempts", "id", "late", "line", "older", "open", "turn")
+    __slots__ = ("attempts", "gone", "id", "late", "line", "older", "open", "turn")
 
     def __init__(self, record: int, attempts: int) -> None:
         self.id = self.line = record
@@ -89,12 +89,20 @@ class Record:
         self.attempts: Sequence[Attempt] = ()
         self.late: list[Attempt] = []
         """Those that have ended and whose ends wait to be written: the record stands for them till then."""
+        self.gone = False
+        """Nothing of it is stored any more."""
 
-    def ended(self) -> None:
-        """One of its attempts has ended."""
+    def leave(self) -> Sequence[Row]:
+        """The end of one of its attempts is on its way: what goes along, which takes the record away with the last."""
         self.open -= 1
-        if self.open == 0:
-            self.attempts = ()  # each attempt knows its record: a circle that the garbage collector would have to find
+        if self.open:
+            return ()
+        self.attempts = ()  # each attempt knows its record: a circle that the garbage collector would have to find
+        return () if self.gone else self.end()
+
+    def come_back(self) -> None:
+        """The end of one of its attempts was on its way, and was not written."""
+        self.open += 1
 
     def remaining(self, besides: Attempt) -> list[tuple[int, int]]:
         """Its other attempts that have not ended, or whose ends wait."""

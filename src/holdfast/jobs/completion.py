@@ -12,7 +12,8 @@ A store that refuses does not undo what a handler did: the same end is offered a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from typing import assert_never
 
 from holdfast.errors import Conflict, FencedOut, PersistenceError
@@ -20,10 +21,11 @@ from holdfast.kit.backoff import Backoff
 from holdfast.kit.batching import Closed
 from holdfast.kit.tasks import TaskOwner
 from holdfast.model.job import JobRow, JobState
+from holdfast.model.unit import Row, Unit
 from holdfast.ports.journal import OpenTransaction
 
 from .abroad import Abroad
-from .attempt import Attempt, Held, Interruption, Phase
+from .attempt import Attempt, Held, Interruption, Phase, Record
 from .ending import Ending
 from .outcomes import (
     AttemptEnd,
@@ -48,6 +50,7 @@ from .roster import Roster
 from .rows import end_row, followed
 from .surroundings import Surroundings
 from .tally import Tallies
+from .units import JobUnit, nothing
 from .waiters import Waiters
 
 log = logging.getLogger(__name__)
@@ -109,8 +112,6 @@ class Completion:
         self._over(held)
         self.unwritten += 1
         now_us = self._clock.now_us()
-        if attempt.record.open:
-            attempt.record.ended()
         self._write(attempt, end, self._outcome(attempt, end, now_us), now_us)
 
     def _outcome(self, attempt: Attempt, end: AttemptEnd, now_us: int) -> Outcome:
@@ -159,8 +160,6 @@ class Completion:
             staged, size = attempt.settled(self._territory)
             ending.rows += staged
             ending.size_bytes += size
-        if attempt.record.open == 0:
-            ending.rows += attempt.record.end()
 
     async def _settle_transaction(self, ending: Ending, transaction: OpenTransaction) -> None:
         """The handler's own statements commit with the end, outside the group batch; or they are taken back first."""
@@ -174,42 +173,72 @@ class Completion:
             await transaction.rollback()
             self._offer_again(ending)
             return
+        record = ending.attempt.record
+        alone = len(record.attempts) == 1
+        if alone:
+            ending.taken()
+        else:  # the other ends come in the record's line, and this commit does not: what takes it away comes after both
+            record.late.append(ending.attempt)
         try:
             await transaction.commit(ending)
-        except FencedOut as error:
-            self.refused(ending, error)
+        except FencedOut:
+            self._superseded(ending)
         except PersistenceError as error:
             await transaction.rollback()
+            if alone:
+                record.come_back()
             self._fail_instead(ending, error)
         else:
             self.written(ending)
+            if not alone:
+                self._leave(record)
+        finally:
+            if not alone:
+                record.late.remove(ending.attempt)
 
     def refused(self, ending: Ending, error: BaseException) -> None:
         """The store did not write the end."""
-        job = ending.attempt.held.row.id
         if isinstance(error, FencedOut):
-            self._drop(ending)
-            log.warning("job %s was taken over; its end is not ours to write", job)
-        elif isinstance(error, Conflict):
-            if type(ending.outcome) is Completed and ending.attempt.rows:
-                self._fail_instead(ending, error)
-            else:
-                self._drop(ending)
-                log.error("job %s is not as its attempt %s left it: %s", job, ending.attempt.number, error)
-        else:
+            self._superseded(ending)
+            return
+        record, job = ending.attempt.record, ending.attempt.held.row.id
+        record.come_back()
+        if not isinstance(error, Conflict):
             ending.tries += 1
             pause = WRITE_AGAIN.delay_s(ending.tries, self._random)
             log.warning("the end of job %s was not written, again in %.1f s: %s", job, pause, error)
             ending.unsure = ending.unsure or (isinstance(error, PersistenceError) and error.executed == "unknown")
-            record = ending.attempt.record
-            record.open += 1  # the record stands until all ends are written
             record.late.append(ending.attempt)
             self._wheel.after(pause, lambda: self._end_again(ending))
+        elif type(ending.outcome) is Completed and ending.attempt.rows:
+            self._fail_instead(ending, error)
+        else:
+            self._drop(ending)
+            log.error("job %s is not as its attempt %s left it: %s", job, ending.attempt.number, error)
+            self._leave(record)
+
+    def _superseded(self, ending: Ending) -> None:
+        self._drop(ending)
+        log.warning("job %s was taken over; its end is not ours to write", ending.attempt.held.row.id)
+
+    def _leave(self, record: Record) -> None:
+        """An attempt of it is over whose end did not come in the record's line, or never will."""
+        if rows := record.leave():
+            self._take_away(record, rows, 1)
+
+    def _take_away(self, record: Record, rows: Sequence[Row], tries: int) -> None:
+        def again(error: BaseException) -> None:
+            if not isinstance(error, FencedOut):  # else its reaper takes it away
+                pause = WRITE_AGAIN.delay_s(tries, self._random)
+                self._wheel.after(pause, lambda: self._take_away(record, rows, tries + 1))
+
+        unit = Unit()
+        unit.rows += rows
+        with suppress(Closed):
+            self._commits.add(JobUnit(unit, committed=nothing, failed=again, line=record.line))
 
     def _end_again(self, ending: Ending) -> None:
-        record = ending.attempt.record
-        record.late.remove(ending.attempt)
-        record.ended()
+        ending.attempt.record.late.remove(ending.attempt)
         self._offer_again(ending)
 
     def _offer_again(self, ending: Ending) -> None:
@@ -268,6 +297,7 @@ class Completion:
     def reported(self, ending: Ending) -> None:
         """The end is left for the job's owner, who counts what becomes of the job."""
         attempt = ending.attempt
+        self._leave(attempt.record)
         self.unwritten -= 1
         self._let_go(attempt)
         if type(ending.outcome) is Completed:

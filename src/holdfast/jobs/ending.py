@@ -37,6 +37,9 @@ class Ending(CommitItem):
     def line(self) -> int:
         return self.attempt.record.line
 
+    def taken(self) -> None:
+        self.rows += self.attempt.record.leave()
+
     def committed(self) -> None:
         self._writer.written(self)
 

@@ -63,6 +63,21 @@ async def test_one_live_job_holds_a_key_of_its_type_and_group(store: RunnerStore
     assert await store.jobs.live_by_key("send_receipt", "h", "k") is None
 
 
+async def test_a_finished_job_holds_its_key_against_all_but_a_replay(store: RunnerStore) -> None:
+    """Also where its end and the new one come in one batch."""
+    await commit(store, (JOB._replace(id=1, key="k"),))
+    with pytest.raises(Conflict) as refused:
+        await commit(store, (END._replace(id=1),), (JOB._replace(id=2, key="k"),))
+    assert refused.value.unit_index == 1
+    await commit(store, (END._replace(id=1),))
+    with pytest.raises(Conflict):
+        await commit(store, (JOB._replace(id=2, key="k"),))
+    await commit(store, (JOB._replace(id=3, key="k", group="g"), JOB._replace(id=4, key="k", job_type="other")))
+    await commit(store, (JOB._replace(id=5, key="k", replay_of=1),))
+    replay = await store.jobs.live_by_key("send_receipt", None, "k")
+    assert replay is not None and replay.id == 5
+
+
 async def test_a_retry_is_guarded_by_the_attempt(store: RunnerStore) -> None:
     await commit(store, (JOB._replace(id=7),))
     await commit(store, (RETRY._replace(id=7),))
@@ -139,8 +154,8 @@ async def test_a_batch_may_retry_a_job_and_then_end_it(store: RunnerStore) -> No
 
 
 async def test_the_newest_finished_job_answers_for_its_key(store: RunnerStore) -> None:
-    for number in (1, 2):
-        await commit(store, (JOB._replace(id=number, key="k"),), (END._replace(id=number),))
+    for number, replayed in ((1, None), (2, 1)):
+        await commit(store, (JOB._replace(id=number, key="k", replay_of=replayed),), (END._replace(id=number),))
     newest = await store.jobs.archived_by_key("send_receipt", None, "k")
     assert newest is not None and newest.id == 2
     assert await store.jobs.archived_by_key("send_receipt", "g", "k") is None

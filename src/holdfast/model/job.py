@@ -55,7 +55,9 @@ CRASHED = "RunnerUnavailable: the runner died while an attempt ran"
 
 
 class JobRow(NamedTuple):
-    """A live job. Guarded where it has a key: no other live job of its type and group (None is one group) holds it.
+    """A live job. Guarded where it has a key: no other live job of its type and group (None is one group) holds it, and
+    no finished one either, unless this is a replay: whoever looked the key up may have missed a job that was stored
+    after that, and has ended by now.
 
     `due_at` is 0 for a job that may start at once. `attempt` counts the attempts that ended; `eligible_at` is when
     it last became able to start. `payload_hash` is empty for a job without a key.

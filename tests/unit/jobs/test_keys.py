@@ -9,7 +9,7 @@ import pytest
 from holdfast.errors import JobKeyConflict
 from holdfast.model.job import JobState
 
-from .rig import Rig, simulated
+from .rig import Rig, eventually, simulated
 
 
 @simulated
@@ -106,6 +106,59 @@ async def test_a_cancelled_submit_leaves_a_key_that_the_next_one_finds(rig: Rig)
     assert handle.duplicate
     assert await handle.result() == "o-1"
     assert (await rig.counts("charge")).enqueued == 1
+
+
+@simulated
+async def test_a_key_whose_job_was_stored_and_ended_since_it_was_looked_up_is_found_after_all(rig: Rig) -> None:
+    """The first submit was given up while its commit was under way; the second found nothing, and waits behind it while
+    the job runs and its end is written by the other of the store's two writers."""
+    runs = 0
+
+    @rig.job
+    async def charge(order: str) -> str:
+        nonlocal runs
+        runs += 1
+        return order
+
+    rig.lanes = 2
+    await rig.open()
+    latencies = iter((1.0, 1.0, 0.1))
+    rig.faults.latency_s = lambda: next(latencies, 0.1)
+    key = next(key for key in "abcdefgh" if rig.around.placement.of_job(0, charge.declared.name, key, None) % 2)
+    first = asyncio.ensure_future(charge.opts(key=key).submit("o-1"))
+    await asyncio.sleep(0.5)
+    first.cancel()
+    second = await charge.opts(key=key).submit("o-1")
+    assert second.duplicate
+    assert await second.result() == "o-1"
+    assert runs == 1
+
+
+@simulated
+async def test_a_staged_key_whose_job_was_stored_and_ended_meanwhile_commits_nothing(rig: Rig) -> None:
+    """The handler runs again, and finds it."""
+    go_on, runs = asyncio.Event(), 0
+
+    @rig.job
+    async def charge(order: str) -> str:
+        nonlocal runs
+        runs += 1
+        return order
+
+    @rig.job
+    async def parent() -> str:
+        child = await charge.opts(key="k").submit("o-1")
+        await go_on.wait()
+        return child.id
+
+    await rig.open()
+    handle = await parent.submit()
+    await eventually(lambda: rig.metrics.value("jobs_running", job_type=parent.declared.name) == 1)
+    direct = await charge.opts(key="k").submit("o-1")
+    await direct.result()
+    go_on.set()
+    assert await handle.result() == direct.id
+    assert runs == 1
 
 
 @simulated

@@ -13,7 +13,7 @@ from holdfast.model.message import DeadMessageRow, DoneRow, InboxRow, MessageRow
 from holdfast.ports.reads import StoredState
 
 from .tables import Tables
-from .writes import is_undealt
+from .writes import is_undealt, job_name
 
 
 class _Numbered(Protocol):
@@ -148,7 +148,7 @@ class MemoryJobReader:
     async def archived_by_key(self, job_type: str, group: str | None, key: str) -> ArchivedJob | None:
         wanted = (job_type, group or "", key)
         finished = self._tables.archive.rows.values()
-        return _newest(row for row in finished if (row.job_type, row.group or "", row.key) == wanted)
+        return _newest(row for row in finished if job_name(row) == wanted)
 
     async def dead(self, *, after: int, limit: int, job_type: str | None = None) -> Sequence[ArchivedJob]:
         letters = (row for row in self._tables.archive.rows.values() if row.id > after and is_undealt(row))

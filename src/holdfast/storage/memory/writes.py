@@ -178,7 +178,16 @@ def _write_state(tables: Tables, row: StateRow) -> None:
 def _insert_job(tables: Tables, row: JobRow) -> None:
     tables.jobs.insert(row.id, row)
     if row.key is not None:
-        tables.job_keys.insert((row.job_type, row.group or "", row.key), row.id)
+        name = (row.job_type, row.group or "", row.key)
+        _expect(
+            row.replay_of is not None or not any(job_name(job) == name for job in tables.archive.rows.values()), row
+        )
+        tables.job_keys.insert(name, row.id)
+
+
+def job_name(job: ArchivedJob) -> tuple[str, str, str | None]:
+    """Under which no other job of its type and group is found."""
+    return (job.job_type, job.group or "", job.key)
 
 
 def _end_job(tables: Tables, end: JobEnd) -> None:

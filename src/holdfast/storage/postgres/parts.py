@@ -50,7 +50,7 @@ _GUARDED = frozenset(
     }
 )  # fmt: skip
 """Parts that must find all their rows; the first parameter has as many elements as rows are wanted."""
-_FORBIDDEN = frozenset({"message_keys_crossed", "job_keys_crossed", "job_ended"})
+_FORBIDDEN = frozenset({"message_keys_crossed", "job_keys_crossed", "job_keys_held", "job_ended"})
 """Parts that must find nothing."""
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 _SHARED = 3
@@ -170,6 +170,15 @@ def _inbox(layer: Layer) -> list[Part]:
     return [Part("inbox_insert", [layer.rows[InboxRow]]), Part("inbox_notify", ())]
 
 
+def _jobs(layer: Layer) -> list[Part]:
+    """A job that ends while the statement runs is live to it: the unique index lets a new one of its key pass then, and
+    only `job_keys_held` does not."""
+    rows: Sequence[JobRow] = _storable_rows(layer.rows[JobRow], ("last_error",))
+    found = [Part("job_insert", [rows])]
+    names = [(row.job_type, row.group or "", row.key) for row in rows if row.key is not None and row.replay_of is None]
+    return [*found, Part("job_keys_held", list(zip(*names, strict=True)))] if names else found
+
+
 def _job_ends(layer: Layer) -> list[Part]:
     return [Part("job_delete", [_storable_rows(layer.rows[JobEnd], ("error",))]), Part("job_archive", ())]
 
@@ -187,7 +196,7 @@ _PARTS: dict[type[Row], Callable[[Layer], list[Part]]] = {
     InboxRow: _inbox,
     JobReplay: _rows("job_replay", JobReplay),
     FreshJob: _ids("job_ended", FreshJob),
-    JobRow: _rows("job_insert", JobRow, "last_error"),
+    JobRow: _jobs,
     JobEnd: _job_ends,
     ArchivedJob: _rows("archive_insert", ArchivedJob, "error"),
     JobRetry: _rows("job_retry", JobRetry, "last_error"),

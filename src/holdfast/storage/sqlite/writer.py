@@ -75,7 +75,7 @@ class UnitWriter:
             InboxRow: self._plain("inbox_insert"),
             JobReplay: self._guarded("job_replay"),
             FreshJob: self._fresh_jobs,
-            JobRow: self._plain("job_insert"),
+            JobRow: self._jobs,
             JobEnd: self._job_ends,
             ArchivedJob: self._plain("archive_insert"),
             JobRetry: self._guarded("job_retry"),
@@ -182,6 +182,14 @@ class UnitWriter:
         for row in rows:
             if self._connection.execute(self._sql["job_ended"], row).fetchall():
                 raise Conflict(f"job_ended: job {row.id} has ended")
+
+    def _jobs(self, rows: list[JobRow]) -> None:
+        for row in rows:
+            if row.key is not None and row.replay_of is None:
+                name = (row.job_type, row.group, row.key)
+                if self._connection.execute(self._sql["job_key_ended"], name).fetchall():
+                    raise Conflict(f"job_key_ended: a job that has ended holds the key {row.key!r} of {row.job_type}")
+        self._executemany(self._sql["job_insert"], rows)
 
     def _job_ends(self, rows: list[JobEnd]) -> None:
         before = self._total_changes()

@@ -11,6 +11,7 @@ import pytest
 
 from holdfast.errors import FencedOut
 from holdfast.storage.postgres.faults import DRIVER_ERRORS
+from tests.conformance.rows import END, JOB
 
 from .conftest import STATE, Database, pid_of, unit, write
 
@@ -227,3 +228,24 @@ async def test_a_renewal_that_comes_while_the_reaper_looks_saves_the_runner(data
     await database.admin.execute("COMMIT")
     assert await reaper.fetch(owner.sql["runner_reap"], database.clock.now) == []
     await owner.journal.commit([unit(STATE)])
+
+
+async def test_a_new_job_does_not_take_the_key_of_one_that_ends_while_it_is_written(database: Database) -> None:
+    """It waits at the unique index for the one that ends; the archive it can see does not hold the key yet."""
+    owner = await database.runner()
+    await owner.journal.commit([unit(JOB._replace(id=1, key="k"))])
+    session, other = await owner.sessions.take(1), await owner.sessions.take(1)
+    await session.connection.execute("BEGIN")
+    await write(session, END._replace(id=1))
+    insert = asyncio.ensure_future(write(other, JOB._replace(id=2, key="k")))
+    waiting = asyncio.ensure_future(database.until_blocked(pid_of(other)))
+    await asyncio.wait(
+        [insert, waiting], return_when=asyncio.FIRST_COMPLETED
+    )  # it may be refused before it has to wait
+    waiting.cancel()
+    await session.connection.execute("COMMIT")
+    with pytest.raises(DRIVER_ERRORS, match="job_keys_held"):
+        await insert
+    for one in (session, other):
+        owner.sessions.give_back(one)
+    assert await owner.jobs.live_by_key("send_receipt", None, "k") is None

@@ -96,6 +96,20 @@ RETURNING 1;
 -- job_ended: finds finished jobs among those that are to be new.
 SELECT 1 FROM holdfast_job_archive WHERE id = ANY ($1::bigint[]) AND EXISTS (SELECT FROM gate);
 
+-- job_keys_held: finds jobs, live or finished, with keys of those that are to be new; no join, so each is looked up.
+SELECT 1 FROM unnest($1::text[], $2::text[], $3::text[]) AS fresh (job_type, "group", key)
+WHERE EXISTS (SELECT FROM gate) AND (
+    (
+        SELECT true FROM holdfast_job AS live
+        WHERE live.job_type = fresh.job_type AND coalesce(live."group", '') = fresh."group" AND live.key = fresh.key LIMIT 1
+    )
+    OR (
+        SELECT true FROM holdfast_job_archive AS ended
+        WHERE ended.job_type = fresh.job_type AND coalesce(ended."group", '') = fresh."group" AND ended.key = fresh.key
+        LIMIT 1
+    )
+);
+
 -- job_insert: stores jobs.
 INSERT INTO holdfast_job (
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,

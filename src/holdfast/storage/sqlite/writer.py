@@ -187,8 +187,8 @@ class UnitWriter:
         for row in rows:
             if row.key is not None and row.replay_of is None:
                 name = (row.job_type, row.group, row.key)
-                if self._connection.execute(self._sql["job_key_ended"], name).fetchall():
-                    raise Conflict(f"job_key_ended: a job that has ended holds the key {row.key!r} of {row.job_type}")
+                if self._connection.execute(self._sql["job_keys_held"], name).fetchall():
+                    raise Conflict(f"job_keys_held: a job that has ended holds the key {row.key!r} of {row.job_type}")
         self._executemany(self._sql["job_insert"], rows)
 
     def _job_ends(self, rows: list[JobEnd]) -> None:

@@ -57,7 +57,7 @@ WHERE id = ? AND attempt = ?;
 -- job_ended: finds a finished job.
 SELECT 1 FROM holdfast_job_archive WHERE id = ?;
 
--- job_key_ended: finds a finished job with an idempotency key.
+-- job_keys_held: finds a finished job with an idempotency key.
 SELECT 1 FROM holdfast_job_archive WHERE job_type = ? AND ifnull("group", '') = ifnull(?, '') AND key = ? LIMIT 1;
 
 -- job_archive: copies a live job into the archive with its end; only a dead one keeps its payload, for a replay.

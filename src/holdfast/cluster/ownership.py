@@ -83,6 +83,7 @@ class Ownership:
         self._timer: asyncio.TimerHandle | None = None
         self._again_at = float("inf")
         self._leaving = self._stopped = False
+        self._to_tell: list[HandOver] = []
         self._unwatch: Sequence[Callable[[], None]] = ()
         self._tenant: Tenant
         self._taking: Taking
@@ -273,9 +274,11 @@ class Ownership:
         return None if receiver in (self._lease.runner_id, NOBODY) else self._lookout.outlook.row(receiver)
 
     def _under_way(self) -> bool:
-        """Whether some shard is being moved, or is about to."""
+        """Whether some shard is being moved, or is about to, or has moved and its next owner was not told."""
         phases = self._holdings.phases.items()
-        return any(phase is not Phase.SERVED or self._receiver_of(shard) is not None for shard, phase in phases)
+        return bool(self._to_tell) or any(
+            phase is not Phase.SERVED or self._receiver_of(shard) is not None for shard, phase in phases
+        )
 
     def _kept(self, shard: int) -> None:
         """It was not given away after all."""
@@ -284,11 +287,17 @@ class Ownership:
         self._look_soon(AGAIN_S)
 
     def _moved(self, handover: HandOver) -> None:
-        row = handover.row
-        self._lookout.learn((row,))
+        self._lookout.learn((handover.row,))
+        if not self._to_tell:
+            self._loop.call_soon(self._tell_moved)  # those of one statement together: so they are taken up together
+        self._to_tell.append(handover)
+
+    def _tell_moved(self) -> None:
+        told, self._to_tell = self._to_tell, []
+        for runner_id in dict.fromkeys(handover.row.runner_id for handover in told):
+            if (receiver := self._lookout.outlook.row(runner_id)) is not None:
+                self._notify(receiver, [handover for handover in told if handover.row.runner_id == runner_id])
         self._progress.set()
-        if (receiver := self._lookout.outlook.row(row.runner_id)) is not None:
-            self._notify(receiver, (handover,))
 
     def _gave(self) -> None:
         """All that was to go has gone. Others gave at the same time, so whether it came out even is looked at again."""

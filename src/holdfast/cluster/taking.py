@@ -1,8 +1,9 @@
 """Taking up shards that are this runner's own: what is stored for them is read, then they are served.
 
-The first shard that arrives is taken up at once, and those that arrive meanwhile go together. Where that fails it is
-tried again until it succeeds, each shard for itself, so that one of them cannot keep the others from being served; a
-shard is owned and not served meanwhile, which costs time and never a message.
+The first that arrive are taken up at once, and those that arrive meanwhile together after them: [M] four singly at a
+time kept the rest of a draining runner's away for up to a second. Where that fails it is tried again until it succeeds,
+each shard for itself and beside the others, so that one of them cannot keep the others from being served; a shard is
+owned and not served meanwhile, which costs time and never a message.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from .tenant import Tenant
 
 logger = logging.getLogger("holdfast.cluster")
 
-TOGETHER_MAX = 64
-WORKERS = 4
+TOGETHER_MAX = 256
 AGAIN = Backoff(first_s=0.1, ceiling_s=5.0, jitter="none")
 
 
@@ -49,7 +49,8 @@ class Taking:
         self._waiting: list[int] = []
         self._failures: dict[int, int] = {}
         self._closed_at: dict[int, float] = {}
-        self._workers = 0
+        self._working: set[bool] = set()
+        """Whether on those that have failed before, on the others, or on both."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -73,27 +74,26 @@ class Taking:
         await self._idle.wait()
 
     def _go(self) -> None:
-        while self._waiting and self._workers < WORKERS:
-            self._workers += 1
-            self._idle.clear()
-            self._tasks.start(self._work(self._batch()), name="take")
+        for again in (False, True):
+            if again not in self._working and (batch := self._batch(again)):
+                self._working.add(again)
+                self._idle.clear()
+                self._tasks.start(self._work(again, batch), name="take")
 
-    def _batch(self) -> list[int]:
-        if self._waiting[0] in self._failures:
-            return [self._waiting.pop(0)]
-        batch = [shard for shard in self._waiting if shard not in self._failures][:TOGETHER_MAX]
+    def _batch(self, again: bool) -> list[int]:
+        batch = [shard for shard in self._waiting if (shard in self._failures) is again][: 1 if again else TOGETHER_MAX]
         picked = set(batch)
         self._waiting = [shard for shard in self._waiting if shard not in picked]
         return batch
 
-    async def _work(self, batch: list[int]) -> None:
+    async def _work(self, again: bool, batch: list[int]) -> None:
         try:
             while batch:
                 await self._take(batch)
-                batch = self._batch() if self._waiting else []
+                batch = self._batch(again)
         finally:
-            self._workers -= 1
-            if not self._workers:
+            self._working.discard(again)
+            if not self._working:
                 self._idle.set()
 
     async def _take(self, batch: list[int]) -> None:

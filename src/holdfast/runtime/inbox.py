@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Collection
+from contextlib import asynccontextmanager
 from functools import partial
 
 from holdfast.entities.engine import EntityEngine
@@ -73,6 +74,8 @@ class InboxTaking:
         self._looks = Periodic("holdfast-inbox", self._look, every_s=LOOK_EVERY_S)
         self._commands = TaskOwner("holdfast-commands")
         self._reading = asyncio.Lock()
+        self._read_over: asyncio.Future[None]
+        """Of the reading under way."""
         self._stopping = False
         self._due = True
         self._unreadable: set[int] = set()
@@ -97,8 +100,8 @@ class InboxTaking:
         """Returns when nothing that was left for these is being taken any more."""
         for shard in shards:
             self._shards.pop(shard, None)
-        async with self._reading:
-            return
+        if self._reading.locked():
+            await asyncio.wait([self._read_over])  # a later reading passes these shards over
 
     def left(self) -> None:
         """A handler of this runner has left something there."""
@@ -135,7 +138,7 @@ class InboxTaking:
         return None
 
     async def _taken(self, up_to: int, shards: Collection[int]) -> None:
-        async with self._reading:
+        async with self._alone():
             before = self._served_since(shards)
             await self._read(up_to)
             if before != self._served_since(shards):
@@ -149,13 +152,22 @@ class InboxTaking:
             raise _not_served()
         return [self._shards[shard] for shard in shards]
 
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None, None]:
+        async with self._reading:
+            self._read_over = asyncio.get_running_loop().create_future()
+            try:
+                yield
+            finally:
+                self._read_over.set_result(None)
+
     async def _look(self) -> None:
         changed = await self._store.inbox_changed()
         if not (changed or self._due):
             return
         self._due = False
         try:
-            async with self._reading:
+            async with self._alone():
                 await self._read()
         except BaseException:
             self._due = True

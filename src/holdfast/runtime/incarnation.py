@@ -94,9 +94,11 @@ class Incarnation:
     # What the cluster asks of its tenant.
 
     async def adopt(self, shards: Collection[int]) -> None:
-        """The engines read first what is stored, then the inbox: it holds what came later."""
-        await self.entities.adopt(shards)
-        await self.jobs.adopt(shards)
+        """The engines read first what is stored, then the inbox: it holds what came later. Raises the first error once
+        both have come to an end; what one of them holds by then it passes over the next time."""
+        read = await asyncio.gather(self.entities.adopt(shards), self.jobs.adopt(shards), return_exceptions=True)
+        for error in filter(None, read):
+            raise error
         self.inbox.adopt(shards)
         await self.standing.adopt(shards)
 

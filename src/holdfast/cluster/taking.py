@@ -2,15 +2,15 @@
 
 The first that arrive are taken up at once, and those that arrive meanwhile together after them: [M] four singly at a
 time kept the rest of a draining runner's away for up to a second. Where that fails it is tried again until it succeeds,
-each shard for itself and beside the others, so that one of them cannot keep the others from being served; a shard is
-owned and not served meanwhile, which costs time and never a message.
+beside the others and fewer at a time after each failure, so that one of them cannot keep the others from being served.
+A shard is owned and not served meanwhile, which costs time and never a message.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from holdfast.kit.backoff import Backoff
 from holdfast.kit.clock import Clock
@@ -23,6 +23,8 @@ from .tenant import Tenant
 logger = logging.getLogger("holdfast.cluster")
 
 TOGETHER_MAX = 256
+FEWER_BITS = 2
+"""A quarter as many after each failure."""
 AGAIN = Backoff(first_s=0.1, ceiling_s=5.0, jitter="none")
 
 
@@ -81,9 +83,15 @@ class Taking:
                 self._tasks.start(self._work(again, batch), name="take")
 
     def _batch(self, again: bool) -> list[int]:
-        batch = [shard for shard in self._waiting if (shard in self._failures) is again][: 1 if again else TOGETHER_MAX]
-        picked = set(batch)
-        self._waiting = [shard for shard in self._waiting if shard not in picked]
+        """Of the shards that have failed before, or of the others, those that have failed least."""
+        failures = {shard: self._failures.get(shard, 0) for shard in self._waiting}
+        fewest = min((count for count in failures.values() if bool(count) is again), default=None)
+        if fewest is None:
+            return []
+        batch = [shard for shard, count in failures.items() if count == fewest]
+        batch = batch[: max(1, TOGETHER_MAX >> FEWER_BITS * fewest)]
+        taken = set(batch)
+        self._waiting = [shard for shard in failures if shard not in taken]
         return batch
 
     async def _work(self, again: bool, batch: list[int]) -> None:
@@ -114,14 +122,14 @@ class Taking:
         self._on_served()
 
     def _try_again(self, batch: list[int]) -> None:
-        loop = asyncio.get_running_loop()
-        for shard in batch:
-            failures = self._failures[shard] = self._failures.get(shard, 0) + 1
-            loop.call_later(AGAIN.ceiling_of(failures), self._retry, shard)
+        self._failures.update({shard: self._failures.get(shard, 0) + 1 for shard in batch})
+        pause_s = AGAIN.ceiling_of(max(self._failures[shard] for shard in batch))
+        asyncio.get_running_loop().call_later(pause_s, self._retry, batch)
 
-    def _retry(self, shard: int) -> None:
-        if self._holdings.phases.get(shard) is Phase.TAKING:
-            self._waiting.append(shard)
-            self._go()
-        else:
-            self._failures.pop(shard, None)
+    def _retry(self, batch: Sequence[int]) -> None:
+        for shard in batch:
+            if self._holdings.phases.get(shard) is Phase.TAKING:
+                self._waiting.append(shard)
+            else:
+                self._failures.pop(shard, None)
+        self._go()

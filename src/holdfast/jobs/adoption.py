@@ -75,14 +75,11 @@ class Adoption:
 
     async def _adopt(self, shards: Sequence[int]) -> None:
         reader, now_us, limit = self._around.reader, self._around.clock.now_us(), self._around.settings.window
-        running, counts = await asyncio.gather(
-            self._elsewhere.under_way(shards), reader.live_counts(due_before=now_us, shards=shards)
-        )
+        running = await self._elsewhere.under_way(shards)
+        places = await reader.group_places(shards=shards)
+        counts = await reader.live_counts(due_before=now_us, shards=shards)
         async with self._intake.schedule.reading:
-            upcoming, places = await asyncio.gather(
-                reader.upcoming(due_after=now_us, id_after=ID_MAX, limit=limit, shards=shards),
-                reader.group_places(shards=shards),  # after the start records: a reaped one has left a crash by then
-            )
+            upcoming = await reader.upcoming(due_after=now_us, id_after=ID_MAX, limit=limit, shards=shards)
             self._holdings.add(shards)
             self._count(counts)
             for row, away in running:

@@ -25,6 +25,8 @@ class BookKeeper:
 
     def __init__(self) -> None:
         self.has: set[int] = set()
+        self.half_released: set[int] = set()
+        """Those whose release has failed: they are taken up anew, or released again."""
         self.told: list[tuple[str, tuple[int, ...]]] = []
         self.takes_s = 0.0
         self.departures = 0
@@ -35,12 +37,18 @@ class BookKeeper:
 
     async def adopt(self, shards: Collection[int]) -> None:
         await self.before("adopt", shards)
-        assert not self.has & set(shards), "taken up twice"
+        assert not (self.has - self.half_released) & set(shards), "taken up twice"
+        self.half_released -= set(shards)
         self.told.append(("adopt", tuple(shards)))
         self.has |= set(shards)
 
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
-        await self.before("release", shards)
+        try:
+            await self.before("release", shards)
+        except Exception:
+            self.half_released |= set(shards)
+            raise
+        self.half_released -= set(shards)
         self.told.append(("release", tuple(shards)))
         self.has -= set(shards)
 

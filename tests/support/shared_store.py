@@ -130,11 +130,12 @@ class FakeMembership:
             return ()
         return self._shared.give([n for n in shards if self._shared.shards[n].runner_id == giver], to)
 
-    async def reap(self) -> Sequence[int]:
-        return await self._calls.make("reap", self._reap)
+    async def reap(self, *, ended_by_us: int | None = None) -> Sequence[int]:
+        return await self._calls.make("reap", lambda: self._reap(ended_by_us))
 
-    def _reap(self) -> Sequence[int]:
+    def _reap(self, ended_by_us: int | None) -> Sequence[int]:
         now = self._shared.now_us()
+        now = now if ended_by_us is None else min(now, ended_by_us)
         dead = [runner_id for runner_id, row in self._shared.runners.items() if row.expires_at <= now]
         for runner_id in dead:
             self._shared.end(runner_id)

@@ -110,21 +110,22 @@ class Giving:
         return False
 
     async def _handed(self, shard: int, closed_at: float) -> bool:
-        """Until it has moved, or surely has not and is to stay."""
+        """Until it has moved, or surely has not and is to stay: once nothing is known of a statement, only the store's
+        word that the shard is ours, given when that statement has surely ended, keeps it here."""
         tries, certain_at = 0, None
         while True:
-            receiver = self._receiver_of(shard)
-            given, row = await self._asked(shard, receiver)
-            if given is Given.REFUSED and certain_at is not None:
-                row = await self._seen_elsewhere(shard)
+            given, row = await self._asked(shard, self._receiver_of(shard))
+            if given is Given.UNKNOWN:
+                certain_at = self._clock.monotonic() + self._certain_s
+            elif row is None and certain_at is not None:
+                certain = self._clock.monotonic() >= certain_at
+                row, ours = await self._seen(shard)
+                certain_at = None if ours and certain else certain_at
             if row is not None:
                 self._gone(row, closed_at)
                 return True
-            if given is Given.UNKNOWN:
-                certain_at = self._clock.monotonic() + self._certain_s
             tries += 1
-            over = given is Given.REFUSED or tries >= TRIES_MAX
-            if over and (certain_at is None or self._clock.monotonic() >= certain_at):
+            if certain_at is None and (given is Given.REFUSED or tries >= TRIES_MAX):
                 return False
             await asyncio.sleep(AGAIN_S)
 
@@ -133,14 +134,16 @@ class Giving:
             return Given.REFUSED, None
         return await self._handovers.hand_over(self._holdings.runner_id, shard, receiver.runner_id)
 
-    async def _seen_elsewhere(self, shard: int) -> ShardRow | None:
-        """Its row, where by the store somebody else owns it."""
+    async def _seen(self, shard: int) -> tuple[ShardRow | None, bool]:
+        """Its row, where by the store somebody else owns it; and whether the store says that it is this runner's."""
         try:
             await self._read()
         except Exception as error:
             logger.warning("who owns shard %s could not be read: %s", shard, error)
+            return None, False
         row = self._holdings.known.rows[shard]
-        return None if row.runner_id == self._holdings.runner_id else row
+        ours = row.runner_id == self._holdings.runner_id
+        return None if ours else row, ours
 
     def _gone(self, row: ShardRow, closed_at: float) -> None:
         self._holdings.drop(row.number)

@@ -271,7 +271,8 @@ class Lease:
 
     def _take_in(self, view: View) -> None:
         self.view = view
-        self._vigil.heard(asked_at=view.asked_at, answered_at=view.answered_at, now_us=view.now_us)
+        ended = any(row.expires_at <= view.now_us for row in view.runners)
+        self._vigil.heard(asked_at=view.asked_at, answered_at=view.answered_at, now_us=view.now_us, ended=ended)
 
     def _tell_lost(self) -> None:
         self._release_asking()

@@ -88,9 +88,10 @@ class Lookout:
         return fresh
 
     async def reap(self) -> None:
-        """Ends who is due, on a fresh word of the store: its clock may have jumped since the last one."""
+        """Ends who is due by a fresh word of the store, and nobody else: its clock may have jumped since the last one,
+        and again since this one."""
         if self._may_reap() and await self._lease.fresh_view(timeout_s=ANSWER_S) and self._may_reap():
-            reaped = await self._membership.reap()
+            reaped = await self._membership.reap(ended_by_us=self._lease.store_now_us)
             if reaped:
                 logger.warning("runners whose lease had ended were reaped: %s", ", ".join(map(str, reaped)))
             self.stale = True

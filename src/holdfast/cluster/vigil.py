@@ -2,8 +2,8 @@
 
 A runner that declares others dead must itself have been awake. If its own renewals were late, then maybe the store was
 away and everybody's lease has ended with it; if the store's clock jumped, then leases ended early by the jump. In both
-cases it waits one lease's time, in which those who live renew. One that has only just registered waits until those who
-live must have renewed once.
+cases it waits one lease's time, in which those who live renew. One that has only just registered has not seen the clock
+before: where it finds a lease that has ended, it waits as long; else until those who live must have renewed once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ class Vigil:
         self._origin = (0.0, 0.0)
         self.not_before = float("inf")
 
-    def heard(self, *, asked_at: float, answered_at: float, now_us: int) -> None:
-        """The store answered: its clock showed `now_us` at some moment between the two."""
+    def heard(self, *, asked_at: float, answered_at: float, now_us: int, ended: bool = False) -> None:
+        """The store answered: its clock showed `now_us` at some moment between the two. `ended`: by which somebody's
+        lease has ended."""
         origin = (now_us / 1e6 - answered_at, now_us / 1e6 - asked_at)
         if self._asked_at is None:
-            self.not_before = answered_at + self._first_s
+            self.not_before = answered_at + (self._ttl_s if ended else self._first_s)
         elif self._asked_at + self._ttl_s < answered_at or _apart(origin, self._origin) > self._ttl_s * ALLOWANCE:
             self.not_before = answered_at + self._ttl_s
         self._asked_at, self._origin = asked_at, origin

@@ -108,9 +108,10 @@ class Membership(MembershipDesk, Protocol):
         """
         ...
 
-    async def reap(self) -> Sequence[int]:
+    async def reap(self, *, ended_by_us: int | None = None) -> Sequence[int]:
         """Ends every incarnation whose lease has run out, one after another, and returns their ids.
 
+        `ended_by_us`: none whose lease ends later than that, whatever the store's clock shows: it may just have jumped.
         All or nothing for each: its writes are fenced out, nobody owns its shards, and what may have been running gets
         one crash more. That is, in its shards the first due message of each entity, but of those with crashes already
         only the first; and the jobs whose attempt stands in a start record of its, whoever owns them: their

@@ -183,6 +183,54 @@ def test_a_hand_over_whose_answer_is_lost_is_not_taken_for_undone() -> None:
     run(main())
 
 
+def test_a_shard_whose_hand_over_is_unknown_is_kept_only_on_the_word_of_the_store() -> None:
+    """It has moved, the answer is lost, and the store can be asked neither again nor who owns the shard for a while."""
+
+    async def main() -> None:
+        shared, wire = SharedStore(), dict[int, Member]()
+        one = await Member(shared, wire=wire).start()
+        two = await Member(shared, wire=wire).start()
+        loop = asyncio.get_running_loop()
+        answers_from = loop.time() + 30.0
+
+        async def after(name: str) -> None:
+            if name == "hand_over":
+                raise PersistenceError("the answer is lost", executed="unknown")
+
+        async def before(name: str) -> None:
+            if name in ("hand_over", "shards") and shared.moves > 16 and loop.time() < answers_from:
+                raise PersistenceError("the store is away", executed="no")
+
+        one.store.calls.after, one.store.calls.before = after, before
+        while loop.time() < answers_from + 10.0:
+            assert not {shard for shard in one.serves() if shared.shards[shard].runner_id != one.id}
+            await asyncio.sleep(0.05)
+        assert len(one.serves()) == len(two.serves()) == 8
+        await one.stop()
+        await two.stop()
+
+    run(main())
+
+
+def test_a_step_of_the_stores_clock_while_a_reap_is_under_way_ends_nobody_else() -> None:
+    async def main() -> None:
+        shared = SharedStore()
+        members = [await Member(shared).start() for _ in range(3)]
+        await members[0].crash()
+
+        async def before(name: str) -> None:
+            if name == "reap":
+                shared.jumped_us += 60_000_000
+
+        members[1].store.calls.before = before
+        await until(lambda: members[0].id not in shared.runners)
+        assert shared.runners.keys() == {members[1].id, members[2].id}
+        for member in members[1:]:
+            await member.stop()
+
+    run(main())
+
+
 def test_a_hand_over_that_the_store_refuses_leaves_the_shard_where_it_was() -> None:
     async def main() -> None:
         shared, wire = SharedStore(), dict[int, Member]()

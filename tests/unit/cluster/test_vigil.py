@@ -57,6 +57,16 @@ def test_after_a_step_of_the_store_s_clock_one_lease_is_waited() -> None:
         assert vigil.may_reap(10.0)
 
 
+def test_who_has_only_just_registered_and_finds_an_ended_lease_waits_one_too() -> None:
+    """The clock may have stepped the moment before."""
+    vigil = Vigil(ttl_s=6.0, first_s=2.0)
+    vigil.heard(asked_at=0.0, answered_at=0.1, now_us=0, ended=True)
+    vigil.heard(asked_at=2.0, answered_at=2.1, now_us=2_000_000, ended=True)
+    vigil.heard(asked_at=4.0, answered_at=4.1, now_us=4_000_000, ended=True)
+    assert not vigil.may_reap(6.0)
+    assert vigil.may_reap(6.2)
+
+
 def test_a_slow_answer_is_no_step_of_the_clock() -> None:
     vigil = awake()
     vigil.heard(asked_at=4.0, answered_at=6.5, now_us=4_000_000)

@@ -94,12 +94,13 @@ class MemoryMembership:
                 return []
             return _moved(tables, shards, runner_id, to)
 
-    async def reap(self) -> Sequence[int]:
+    async def reap(self, *, ended_by_us: int | None = None) -> Sequence[int]:
         tables, now = self._session.tables, self._clock.now_us()
+        ended_by = now if ended_by_us is None else min(now, ended_by_us)
         reaped: list[int] = []
         async with self._session.turn:
             for row in sorted(tables.runners.rows.values(), key=lambda row: row.expires_at):
-                if row.expires_at >= now:
+                if row.expires_at >= ended_by:
                     break
                 owned = {shard.number for shard in tables.shards.rows.values() if shard.runner_id == row.runner_id}
                 with tables.transaction():

@@ -55,7 +55,7 @@ class Endings:
 
         return bool(await self._insist("runner_leave", (incarnation,), REAP_PATIENCE_S, then=end_starts))
 
-    async def reap_one(self) -> int | None:
+    async def reap_one(self, ended_by_us: int | None) -> int | None:
         """Ends one incarnation whose lease has run out, unless another reaper is at it; None where there is none."""
         now_us = self._options.now_us()
 
@@ -67,7 +67,7 @@ class Endings:
                 await connection.execute(self._sql["messages_crashed"], shards, now_us, executor, timeout=_NO_END_S)
                 await connection.execute(self._sql["jobs_crashed"], executor, CRASHED, timeout=_NO_END_S)
 
-        rows = await self._insist("runner_reap", (now_us,), REAP_PATIENCE_S, then=count_crashes)
+        rows = await self._insist("runner_reap", (now_us, ended_by_us), REAP_PATIENCE_S, then=count_crashes)
         return int(rows[0][0]) if rows else None
 
     async def _insist(

@@ -106,11 +106,10 @@ class PostgresMembership(PostgresMembershipDesk):
     async def leave(self, runner_id: int) -> None:
         await self._endings.leave(runner_id)
 
-    async def reap(self) -> Sequence[int]:
-        """Ends every incarnation whose lease has run out, one after another, and returns their ids."""
+    async def reap(self, *, ended_by_us: int | None = None) -> Sequence[int]:
         reaped: list[int] = []
         while len(reaped) < _REAPED_MAX:
-            dead = await self._endings.reap_one()
+            dead = await self._endings.reap_one(ended_by_us)
             if dead is None:
                 break
             reaped.append(dead)

@@ -120,7 +120,7 @@ class SqliteMembership(SqliteMembershipReader):
         facts = {"runner_id": runner_id, "shards": listed(shards), "receiver": to, "now": self._session.clock.now_us()}
         return shard_rows(await self._session.write(lambda run: run("shards_hand_over", facts)))
 
-    async def reap(self) -> Sequence[int]:
+    async def reap(self, *, ended_by_us: int | None = None) -> Sequence[int]:
         """Nobody: whoever registers has ended all the others."""
         return []
 

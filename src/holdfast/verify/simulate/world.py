@@ -39,7 +39,7 @@ SNAP_EVERY_S = 0.05
 GAUGES_EVERY_S = 6.0
 """Some gauges are read from the store every five seconds."""
 CALM = Weather()
-Reap = Callable[[], Coroutine[Any, Any, Sequence[int]]]
+Reap = Callable[..., Coroutine[Any, Any, Sequence[int]]]
 GAUGES = frozenset(rule.metric for rule in reconciling.GAUGES)
 
 
@@ -113,8 +113,8 @@ class StormyPlace(Place):
         return GatedStore(store, StormyWay(cable, self.sky, self.seed ^ crc32(process.encode())))
 
     def _told_of(self, reap: Reap) -> Reap:
-        async def reaping() -> Sequence[int]:
-            reaped = await reap()
+        async def reaping(*, ended_by_us: int | None = None) -> Sequence[int]:
+            reaped = await reap(ended_by_us=ended_by_us)
             self.audit.saw_reaped(reaped)
             return reaped
 

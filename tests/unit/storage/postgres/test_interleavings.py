@@ -28,7 +28,7 @@ async def test_a_reap_waits_for_the_flush_under_way_and_then_sees_what_it_wrote(
     await session.connection.execute("BEGIN")
     await write(session, STATE)
     await database.expire()
-    reap = asyncio.ensure_future(reaper.fetch(owner.sql["runner_reap"], database.clock.now))
+    reap = asyncio.ensure_future(reaper.fetch(owner.sql["runner_reap"], database.clock.now, None))
     await database.until_blocked(reaper.get_server_pid())
     await session.connection.execute("COMMIT")
     owner.sessions.give_back(session)
@@ -43,7 +43,7 @@ async def test_naive_a_fence_that_is_only_read_lets_a_flush_commit_after_the_tak
     assert await flush.fetch(NAIVE_FENCE, 1, session.slot)
     await flush.execute(NAIVE_WRITE)
     await database.expire()
-    assert len(await reaper.fetch(owner.sql["runner_reap"], database.clock.now)) == 1  # nothing held it up
+    assert len(await reaper.fetch(owner.sql["runner_reap"], database.clock.now, None)) == 1  # nothing held it up
     next_owner = await database.runner()
     assert len(await next_owner.membership.shards()) == 1 and await database.states() == 0
     await flush.execute("COMMIT")
@@ -56,7 +56,7 @@ async def test_a_flush_behind_a_reap_waits_and_writes_nothing(database: Database
     session = await owner.sessions.take(1)
     await database.expire()
     await reaper.execute("BEGIN")
-    await reaper.fetch(owner.sql["runner_reap"], database.clock.now)
+    await reaper.fetch(owner.sql["runner_reap"], database.clock.now, None)
     flush = asyncio.ensure_future(write(session, STATE))
     await database.until_blocked(pid_of(session))
     await reaper.execute("COMMIT")
@@ -71,7 +71,7 @@ async def test_a_reap_that_is_taken_back_lets_the_flush_go_on(database: Database
     session = await owner.sessions.take(1)
     await database.expire()
     await reaper.execute("BEGIN")
-    await reaper.fetch(owner.sql["runner_reap"], database.clock.now)
+    await reaper.fetch(owner.sql["runner_reap"], database.clock.now, None)
     flush = asyncio.ensure_future(write(session, STATE))
     await database.until_blocked(pid_of(session))
     await reaper.execute("ROLLBACK")
@@ -195,7 +195,7 @@ async def test_while_one_reaper_waits_another_reaps_the_other_dead_runner(databa
     await write(session, STATE)
     await database.expire((third, 3))
     await database.admin.execute("UPDATE holdfast_runner SET expires_at = expires_at - 9 + runner_id")
-    reap = asyncio.ensure_future(waiting.fetch(third.sql["runner_reap"], database.clock.now))
+    reap = asyncio.ensure_future(waiting.fetch(third.sql["runner_reap"], database.clock.now, None))
     await database.until_blocked(waiting.get_server_pid())
     assert await third.membership.reap() == [2]
     await session.connection.execute("ROLLBACK")
@@ -224,9 +224,9 @@ async def test_a_renewal_that_comes_while_the_reaper_looks_saves_the_runner(data
     await database.expire()
     await database.admin.execute("BEGIN")
     await database.admin.execute("UPDATE holdfast_runner SET expires_at = $1", database.clock.now + 1_000)
-    assert await reaper.fetch(owner.sql["runner_reap"], database.clock.now) == []  # locked: passed over
+    assert await reaper.fetch(owner.sql["runner_reap"], database.clock.now, None) == []  # locked: passed over
     await database.admin.execute("COMMIT")
-    assert await reaper.fetch(owner.sql["runner_reap"], database.clock.now) == []
+    assert await reaper.fetch(owner.sql["runner_reap"], database.clock.now, None) == []
     await owner.journal.commit([unit(STATE)])
 
 

@@ -136,7 +136,7 @@ async def test_naive_a_fence_at_the_start_of_a_users_transaction_holds_the_reap_
     await user.execute("BEGIN")
     await user.fetch(FENCE_ROW, 1, session.slot)
     await database.expire()
-    reap = asyncio.ensure_future(reaper.fetch(owner.sql["runner_reap"], database.clock.now))
+    reap = asyncio.ensure_future(reaper.fetch(owner.sql["runner_reap"], database.clock.now, None))
     await database.until_blocked(reaper.get_server_pid())  # for as long as the user thinks
     await user.execute("ROLLBACK")
     assert [row["runner_id"] for row in await reap] == [1]

@@ -38,7 +38,7 @@ DELETE FROM holdfast_runner WHERE runner_id = $1 RETURNING runner_id;
 
 -- runner_reap: ends one incarnation whose lease has run out, unless another reaper is at it; tells what it owned.
 WITH dead AS MATERIALIZED (
-    SELECT runner_id FROM holdfast_runner WHERE expires_at < coalesce($1::bigint, holdfast_now())
+    SELECT runner_id FROM holdfast_runner WHERE expires_at < least(coalesce($1::bigint, holdfast_now()), $2::bigint)
     ORDER BY expires_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 DELETE FROM holdfast_runner USING dead WHERE holdfast_runner.runner_id = dead.runner_id

@@ -19,11 +19,14 @@ from holdfast.testing.loop import run
 
 from .fleet import TTL_S, Fleet, Machine
 
+BROKE = (409, 525, 529, 606, 617, 1114)
+"""Each of these has broken a rule once."""
+
 
 def seeds() -> list[int]:
     if one := os.environ.get("HOLDFAST_SEED"):
         return [int(one)]
-    return list(range(int(os.environ.get("HOLDFAST_SEEDS", "200"))))
+    return sorted({*range(int(os.environ.get("HOLDFAST_SEEDS", "200"))), *BROKE})
 
 
 @pytest.fixture(autouse=True)

@@ -119,8 +119,11 @@ class Giving:
                 certain_at = self._clock.monotonic() + self._certain_s
             elif row is None and certain_at is not None:
                 certain = self._clock.monotonic() >= certain_at
-                row, ours = await self._seen(shard)
-                certain_at = None if ours and certain else certain_at
+                seen = await self._seen(shard)
+                if seen is not None and seen.runner_id != self._holdings.runner_id:
+                    row = seen
+                elif seen is not None and certain:
+                    certain_at = None
             if row is not None:
                 self._gone(row, closed_at)
                 return True
@@ -134,16 +137,14 @@ class Giving:
             return Given.REFUSED, None
         return await self._handovers.hand_over(self._holdings.runner_id, shard, receiver.runner_id)
 
-    async def _seen(self, shard: int) -> tuple[ShardRow | None, bool]:
-        """Its row, where by the store somebody else owns it; and whether the store says that it is this runner's."""
+    async def _seen(self, shard: int) -> ShardRow | None:
+        """Its row as the store has it; None where that can't be read."""
         try:
             await self._read()
         except Exception as error:
             logger.warning("who owns shard %s could not be read: %s", shard, error)
-            return None, False
-        row = self._holdings.known.rows[shard]
-        ours = row.runner_id == self._holdings.runner_id
-        return None if ours else row, ours
+            return None
+        return self._holdings.known.rows[shard]
 
     def _gone(self, row: ShardRow, closed_at: float) -> None:
         self._holdings.drop(row.number)

@@ -69,7 +69,7 @@ class Tables:
         self.shards: Table[int, ShardRow] = Table(self._undo)
         self.message_keys: Table[tuple[str, str, str, str], int] = Table(self._undo)
         self.timer_names: Table[tuple[str, str, str], int] = Table(self._undo)
-        self.job_keys: Table[tuple[str, str, str], int] = Table(self._undo)
+        self.job_keys: Table[tuple[str, str, str | None], int] = Table(self._undo)
         self.tally: Tally = Counter()
         self.next_id = 1
         self.next_runner = 1

@@ -178,15 +178,14 @@ def _write_state(tables: Tables, row: StateRow) -> None:
 def _insert_job(tables: Tables, row: JobRow) -> None:
     tables.jobs.insert(row.id, row)
     if row.key is not None:
-        name = (row.job_type, row.group or "", row.key)
-        _expect(
-            row.replay_of is not None or not any(job_name(job) == name for job in tables.archive.rows.values()), row
-        )
+        name = job_name(row)
+        if row.replay_of is None:
+            _expect(all(job_name(ended) != name for ended in tables.archive.rows.values()), row)
         tables.job_keys.insert(name, row.id)
 
 
-def job_name(job: ArchivedJob) -> tuple[str, str, str | None]:
-    """Under which no other job of its type and group is found."""
+def job_name(job: JobRow | ArchivedJob) -> tuple[str, str, str | None]:
+    """What a key is unique for; None is one group."""
     return (job.job_type, job.group or "", job.key)
 
 
@@ -194,7 +193,7 @@ def _end_job(tables: Tables, end: JobEnd) -> None:
     job = _there(tables.jobs.remove(end.id), end)
     _expect(job.attempt == end.expected, end)
     if job.key is not None:
-        tables.job_keys.remove((job.job_type, job.group or "", job.key))
+        tables.job_keys.remove(job_name(job))
     copied = {name: value for name, value in job._asdict().items() if name in ArchivedJob._fields}
     ended = {name: value for name, value in end._asdict().items() if name in ArchivedJob._fields}
     if end.state != JobState.DEAD:

@@ -239,9 +239,8 @@ async def test_a_new_job_does_not_take_the_key_of_one_that_ends_while_it_is_writ
     await write(session, END._replace(id=1))
     insert = asyncio.ensure_future(write(other, JOB._replace(id=2, key="k")))
     waiting = asyncio.ensure_future(database.until_blocked(pid_of(other)))
-    await asyncio.wait(
-        [insert, waiting], return_when=asyncio.FIRST_COMPLETED
-    )  # it may be refused before it has to wait
+    # It may be refused before it has to wait.
+    await asyncio.wait([insert, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     await session.connection.execute("COMMIT")
     with pytest.raises(DRIVER_ERRORS, match="job_keys_held"):

@@ -129,6 +129,8 @@ class SideBySide(RuleBasedStateMachine):
         for shard in wanted:
             found = await store.jobs.available(shard=shard, priority=2, after=0, limit=99, due_before=now)
             assert list(found) == [row for row in live if row.shard == shard and row.due_at <= now]
+        filled = await store.jobs.filled([(shard, 2, 0) for shard in wanted], due_before=now)
+        assert {shard for shard, _ in filled} == {row.shard for row in live if row.due_at <= now}
         left = await store.inbox_reader.inbox(limit=99, shards=wanted)
         assert list(left) == [row for row in sorted(here.inbox.values()) if row.shard in wanted]
         ours = {row.id for row in live}

@@ -43,6 +43,23 @@ async def test_a_window_merges_delayed_jobs_whose_time_has_come(store: RunnerSto
     assert await ids_available(store, due_before=500, after=1) == [2, 3]
 
 
+async def test_a_filled_window_is_one_in_which_something_is_available(store: RunnerStore) -> None:
+    due_later = JOB._replace(id=4, shard=6, due_at=100)
+    await commit(store, (JOB._replace(id=1), JOB._replace(id=2, shard=4), JOB._replace(id=3, priority=1), due_later))
+    windows = [(shard, priority, 0) for shard in (3, 4, 5, 6) for priority in (1, 2)]
+    assert sorted(await store.jobs.filled(windows, due_before=99)) == [(3, 1), (3, 2), (4, 2)]
+    assert sorted(await store.jobs.filled(windows, due_before=100)) == [(3, 1), (3, 2), (4, 2), (6, 2)]
+    assert sorted(await store.jobs.filled([(3, 1, 2), (3, 2, 1), (6, 2, 4)], due_before=100)) == [(3, 1)]
+    assert list(await store.jobs.filled([], due_before=100)) == []
+
+
+async def test_live_jobs_are_read_together(store: RunnerStore) -> None:
+    jobs = [JOB._replace(id=number) for number in (1, 2, 3)]
+    await commit(store, tuple(jobs))
+    assert list(await store.jobs.live_of([3, 7, 1, 3])) == [jobs[0], jobs[2]]
+    assert list(await store.jobs.live_of([])) == []
+
+
 async def test_upcoming_jobs_come_soonest_first(store: RunnerStore) -> None:
     due = {1: 300, 2: 100, 3: 200, 4: 0, 5: 200}
     await commit(store, tuple(JOB._replace(id=number, due_at=at) for number, at in due.items()))

@@ -189,6 +189,10 @@ class _Tenant(BookKeeper):
         if what != "lost" and random.random() < weather.failing:
             raise PersistenceError(f"{what}: the store is away")
 
+    def busy(self, shards: Collection[int]) -> set[int]:
+        random = self._machine.fleet.random
+        return {shard for shard in sorted(shards) if random.random() < 0.1}
+
 
 class Fleet:
     """All machines and their store."""

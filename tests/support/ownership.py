@@ -21,12 +21,13 @@ SETTINGS = ClusterSettings(drain_timeout=5.0)
 
 
 class BookKeeper:
-    """A tenant that notes what it has. `before` is awaited first in each call: `adopt`, `release` or `lost`."""
+    """A tenant that notes what it has. `before` is awaited first in each call but `busy`, which answers `at_work`."""
 
     def __init__(self) -> None:
         self.has: set[int] = set()
-        self.half_released: set[int] = set()
-        """Those whose release has failed: they are taken up anew, or released again."""
+        self.held_back: set[int] = set()
+        """They are released next, or taken up anew; also those for which holding back or the release has failed."""
+        self.at_work: set[int] = set()
         self.told: list[tuple[str, tuple[int, ...]]] = []
         self.takes_s = 0.0
         self.departures = 0
@@ -37,18 +38,22 @@ class BookKeeper:
 
     async def adopt(self, shards: Collection[int]) -> None:
         await self.before("adopt", shards)
-        assert not (self.has - self.half_released) & set(shards), "taken up twice"
-        self.half_released -= set(shards)
+        assert not (self.has - self.held_back) & set(shards), "taken up twice"
+        self.held_back -= set(shards)
         self.told.append(("adopt", tuple(shards)))
         self.has |= set(shards)
 
+    async def hold_back(self, shards: Collection[int]) -> None:
+        self.held_back |= set(shards)
+        await self.before("hold_back", shards)
+
+    def busy(self, shards: Collection[int]) -> set[int]:
+        return self.at_work.intersection(shards)
+
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
-        try:
-            await self.before("release", shards)
-        except Exception:
-            self.half_released |= set(shards)
-            raise
-        self.half_released -= set(shards)
+        assert self.held_back.issuperset(shards), "released out of turn"
+        await self.before("release", shards)
+        self.held_back -= set(shards)
         self.told.append(("release", tuple(shards)))
         self.has -= set(shards)
 

@@ -1,9 +1,12 @@
-"""Giving shards to other runners: gate, drain, hand over, tell.
+"""Giving shards to other runners: hold back, gate, drain, hand over, tell.
 
-Each shard moves by itself, a bounded number at a time, so that a long handler in one delays no other, and a shard's
-gate is closed only when its turn has come. While its gate is closed nobody serves it: what ends that is the new owner,
-or, where it can't be given, this runner again. A hand-over of which nothing is known is sent again, never taken for
-undone: the statement may still be on its way.
+A bounded number has its turn at a time. In its turn a shard is first held back, which lets what comes in from the store
+run dry while it is still served, and its gate is closed at a moment at which none of its handlers runs: [M] a handler
+that waits for an entity which moves as well would keep its own shard from everybody until that one has moved. All that
+are calm at the same moment go together; those that never are go one by one, so that a long handler in one delays no
+other. While a gate is closed nobody serves the shard: what ends that is the new owner, or, where it can't be given,
+this runner again. A hand-over of which nothing is known is sent again, never taken for undone: the statement may still
+be on its way.
 """
 
 from __future__ import annotations
@@ -23,7 +26,12 @@ from .tenant import HandOver, Tenant
 
 logger = logging.getLogger("holdfast.cluster")
 
-CONCURRENT_MAX = 32
+CONCURRENT_MAX = 64
+PATIENCE_S = 0.4
+"""Seconds for which a shard whose turn has come is served on, until none of its handlers runs."""
+LOOK_EVERY_S = 0.02
+LOOKS_SHARE = 10
+"""Looking takes at most one part in so many of the loop's time, however many entities there are."""
 TRIES_MAX = 3
 AGAIN_S = 0.2
 
@@ -67,47 +75,84 @@ class Giving:
         self._release_s = release_s
         self._certain_s = certain_s
         self._waiting: dict[int, None] = {}
-        self._workers = 0
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._workers)
+        self._turn: set[int] = set()
+        """Those whose turn has come."""
 
     def give(self, shards: Collection[int]) -> None:
         """These are to go, and of those whose turn has not come yet no others."""
-        self._waiting = dict.fromkeys(shards)
-        for _ in range(min(len(self._waiting), CONCURRENT_MAX - self._workers)):
-            self._workers += 1
-            self._tasks.start(self._work(), name="give")
+        self._waiting = dict.fromkeys(shard for shard in shards if shard not in self._turn)
+        self._call_up()
 
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                shard = next(iter(self._waiting))
+    def _call_up(self) -> None:
+        called = [*self._waiting][: CONCURRENT_MAX - len(self._turn)]
+        if called:
+            for shard in called:
                 del self._waiting[shard]
-                if self._holdings.phases.get(shard) is Phase.SERVED and self._receiver_of(shard) is not None:
-                    await self._give(shard)
-        finally:
-            self._workers -= 1
-            if not self._workers:
-                self._done()
+            self._turn.update(called)
+            self._tasks.start(self._see_off(called), name="give")
 
-    async def _give(self, shard: int) -> None:
-        closed_at = self._clock.monotonic()
-        self._holdings.enter(shard, Phase.GIVING)
-        if not await self._released(shard) or not await self._handed(shard, closed_at):
+    async def _see_off(self, called: Collection[int]) -> None:
+        try:
+            await self._tenant.hold_back(called)
+        except Exception:
+            logger.exception("shards were not held back: %s", called)
+            self._stay(called)
+            return
+        left, patient_until = set(called), self._clock.monotonic() + PATIENCE_S
+        while left and (looked_at := self._clock.monotonic()) < patient_until:
+            calm = left.difference(self._tenant.busy(left))
+            left -= calm
+            self._close(calm)
+            if left:
+                took_s = self._clock.monotonic() - looked_at
+                await asyncio.sleep(max(LOOK_EVERY_S, LOOKS_SHARE * took_s))
+        for shard in left:
+            self._close({shard})
+
+    def _close(self, shards: set[int]) -> None:
+        """Closes the gates of those that are still to go, which go together from here on."""
+        served = {shard for shard in shards if self._holdings.phases.get(shard) is Phase.SERVED}
+        lot = {shard for shard in served if self._receiver_of(shard) is not None}
+        for shard in lot:
+            self._holdings.enter(shard, Phase.GIVING)
+        if lot:
+            self._tasks.start(self._give(lot, self._clock.monotonic()), name="give")
+        self._stay(served - lot)
+        self._over(shards - served)
+
+    async def _give(self, lot: Collection[int], closed_at: float) -> None:
+        if await self._released(lot):
+            await asyncio.gather(*[self._hand_over(shard, closed_at) for shard in lot])
+        else:
+            self._stay(lot)
+
+    def _stay(self, shards: Collection[int]) -> None:
+        for shard in shards:
             self._keep(shard)
+        self._over(shards)
 
-    async def _released(self, shard: int) -> bool:
+    def _over(self, shards: Collection[int]) -> None:
+        self._turn.difference_update(shards)
+        self._call_up()
+        if shards and not self._turn:
+            self._done()
+
+    async def _released(self, lot: Collection[int]) -> bool:
         for _ in range(TRIES_MAX):
             try:
-                await self._tenant.release((shard,), timeout_s=self._release_s)
+                await self._tenant.release(lot, timeout_s=self._release_s)
             except Exception:
-                logger.exception("shard %s was not released", shard)
+                logger.exception("shards were not released: %s", lot)
                 await asyncio.sleep(AGAIN_S)
             else:
                 return True
         return False
+
+    async def _hand_over(self, shard: int, closed_at: float) -> None:
+        if await self._handed(shard, closed_at):
+            self._over((shard,))
+        else:
+            self._stay((shard,))
 
     async def _handed(self, shard: int, closed_at: float) -> bool:
         """Until it has moved, or surely has not and is to stay: once nothing is known of a statement, only the store's

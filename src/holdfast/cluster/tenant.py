@@ -14,12 +14,22 @@ class Tenant(Protocol):
     async def adopt(self, shards: Collection[int]) -> None:
         """Reads what is stored for these shards and takes it up; they are served when it returns.
 
-        May be called again for shards for which it raised, or which were released and not given away after all.
+        May be called again for shards for which it raised, or which were held back or released, also without success,
+        and not given away after all.
         """
         ...
 
+    async def hold_back(self, shards: Collection[int]) -> None:
+        """Nothing that is left in the store for these shards is begun any more when it returns. They are still served:
+        what comes in from elsewhere does go on."""
+        ...
+
+    def busy(self, shards: Collection[int]) -> Collection[int]:
+        """Those of them for which something is being done right now whose end `release` would have to wait for."""
+        ...
+
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
-        """Ends what is under way for these shards, which are served no more, and forgets them.
+        """Ends what is under way for these shards, which were held back and are served no more, and forgets them.
 
         Handlers get `timeout_s` to end and are cancelled then. When it returns, no write of this runner for these
         shards is under way, and none follows. May be called again for shards for which it raised.

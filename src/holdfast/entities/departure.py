@@ -61,7 +61,7 @@ class Departures:
         await self._delivery.made_sure(shards)
         await self._committer.settled()
         self._delivery.part_with(shards, parting)
-        await self._let_go(activations, parting)
+        await asyncio.gather(*[self._let_go(those, parting) for those in _by_shard(activations)])
 
     def gate(self, shards: Collection[int], parting: Parting) -> list[Activation]:
         """From here on nothing new comes to these shards; what waited is given back. Returns who may still work."""
@@ -121,6 +121,13 @@ class Departures:
                 await stream.close()
             except Exception:
                 logger.exception("a stream of %s did not end cleanly", activation.address)
+
+
+def _by_shard(activations: list[Activation]) -> Collection[list[Activation]]:
+    found: dict[int, list[Activation]] = {}
+    for activation in activations:
+        found.setdefault(activation.shard, []).append(activation)
+    return found.values()
 
 
 async def _still_busy(activations: list[Activation], timeout_s: float) -> list[Activation]:

@@ -111,6 +111,10 @@ class EntityEngine:
             await self.release(fresh, timeout_s=0.0)
             raise
 
+    def busy(self, shards: Collection[int]) -> set[int]:
+        """Those of the shards in which a handler runs, an instance loads or a commit is not known yet."""
+        return {one.shard for one in self.manager.live.values() if one.shard in shards and one.busy}
+
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         """Gives shards up, so that another runner may own them.
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from holdfast.errors import PersistenceError
+from holdfast.kit.tasks import together
 from holdfast.model.job import JobRow
 from holdfast.model.ledger import LiveJobs
 from holdfast.model.unit import Unit
@@ -75,9 +76,11 @@ class Adoption:
 
     async def _adopt(self, shards: Sequence[int]) -> None:
         reader, now_us, limit = self._around.reader, self._around.clock.now_us(), self._around.settings.window
-        running = await self._elsewhere.under_way(shards)
-        places = await reader.group_places(shards=shards)
-        counts = await reader.live_counts(due_before=now_us, shards=shards)
+        running, places, counts = await together(
+            self._elsewhere.under_way(shards),
+            reader.group_places(shards=shards),
+            reader.live_counts(due_before=now_us, shards=shards),
+        )
         async with self._intake.schedule.reading:
             upcoming = await reader.upcoming(due_after=now_us, id_after=ID_MAX, limit=limit, shards=shards)
             self._holdings.add(shards)

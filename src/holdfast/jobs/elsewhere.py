@@ -86,10 +86,9 @@ class Elsewhere:
         for end, _, _ in await self._ends(shards):
             found.setdefault(end.job, []).append(Away(end.executor, end.number))
         running: list[tuple[JobRow, Away]] = []
-        for job, attempts in found.items():
-            row = await self._around.reader.live(job)
-            if row is not None and row.shard in shards:
-                running += [(row, away) for away in attempts if away.number == row.attempt + 1][:1]
+        for row in await self._around.reader.live_of(found) if found else ():
+            if row.shard in shards:
+                running += [(row, away) for away in found[row.id] if away.number == row.attempt + 1][:1]
         return running
 
     async def look_after(self) -> None:

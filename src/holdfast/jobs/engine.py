@@ -82,7 +82,7 @@ class JobEngine:
         self._gauges = Periodic("job gauges", self._refresh_gauges, every_s=GAUGES_EVERY_S)
         self._looks = Periodic("job executors", self._look_after, every_s=EXECUTORS_EVERY_S)
         self._rounds = Rounds(around)
-        self._stopped = False
+        self._started = self._stopped = False
         self._make_intake()
         self._make_ends()
         self._open_doors()
@@ -208,6 +208,7 @@ class JobEngine:
 
     async def start(self) -> None:
         """Begins to dispatch what is adopted."""
+        self._started = True
         self._tallies.attach(self._dispatcher.slots)
         self._dispatcher.paused = False
         self._tasks.start(self._rounds.run(self._intake, self._dispatcher), name="rounds")
@@ -218,6 +219,7 @@ class JobEngine:
     async def adopt(self, shards: Collection[int]) -> None:
         """Takes up shards that this runner owns by now; their jobs start. Raises PersistenceError: none is taken up."""
         await self._adoption.adopt(shards)
+        self._rounds.ready.clear()
 
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         """Gives shards up that are no longer served. Running attempts go on; their new owner hears how they end.
@@ -251,7 +253,7 @@ class JobEngine:
         return self._lending.interrupt(job, number)
 
     async def ready(self) -> None:
-        """Returns once the windows are loaded and jobs start. Raises RuntimeError if it stopped before."""
+        """Returns once what was adopted is loaded and its jobs start. Raises RuntimeError if it stopped before."""
         await self._rounds.ready.wait()
         if self._stopped:
             raise RuntimeError("the job engine stopped before it was ready")
@@ -281,7 +283,7 @@ class JobEngine:
 
     async def stop(self) -> None:
         """Gives back what runs and ends everything. Works twice and before `start`."""
-        if self._rounds.ready.is_set() and not self._stopped:
+        if self._started and not self._stopped:
             await self.drain(0.0)
         await self.abandon()
 

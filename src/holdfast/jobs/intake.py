@@ -53,7 +53,7 @@ class Intake:
         self._parked: set[str] = set()
         self._left: set[int] = set()
         window = around.settings.window
-        self.windows = Windows(size_max=window, read=self._available, hold=self._hold_available)
+        self.windows = Windows(size_max=window, find=self._filled, read=self._available, hold=self._hold_available)
         self.windows.wanted = wake
         self.groups = Groups(dispatcher.offer, self.windows, line_max=window)
         self.schedule = Schedule(size_max=window, read=self._upcoming)
@@ -227,6 +227,9 @@ class Intake:
         if declared is None or row.id in self._roster or row.id in left or not self.schedule.belongs(row):
             return
         self._schedule(Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.DUE_LATER))
+
+    async def _filled(self, windows: Collection[tuple[int, int, int]]) -> Collection[tuple[int, int]]:
+        return await self._reader.filled(windows, due_before=self._clock.now_us())
 
     async def _available(self, shard: int, priority: int, after: int, limit: int) -> Sequence[JobRow]:
         due_before = self._clock.now_us()

@@ -131,9 +131,8 @@ class Lending:
         self._begun.intersection_update([record.id for record in records])
         fresh = [record for record in records if record.id not in self._begun]
         pairs = [(record.id, *pair) for record in fresh for pair in unpack_attempts(record.attempts)]
-        rows = await asyncio.gather(*(self._reader.live(job) for _, job, _ in pairs))
-        found = zip(pairs, rows, strict=True)
-        return [(record, number, row) for (record, _, number), row in found if row is not None]
+        rows = {row.id: row for row in await self._reader.live_of([job for _, job, _ in pairs])}
+        return [(record, number, rows[job]) for record, job, number in pairs if job in rows]
 
     def _begin(self, record_id: int, number: int, row: JobRow) -> None:
         declared = self._types.get(row.job_type)

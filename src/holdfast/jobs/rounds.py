@@ -33,6 +33,7 @@ class Rounds:
         self._alarm_at = 0
         self.wake = self._asked.set
         self.ready = asyncio.Event()
+        """Nothing that is available waits for being read."""
 
     async def run(self, intake: Intake, dispatcher: Dispatcher) -> None:
         self.wake()
@@ -46,7 +47,8 @@ class Rounds:
                     log.exception("a round of the job engine failed; the next one comes")
                     self._wheel.after(AFTER_FAILURE_S, self.wake)
                 else:
-                    self.ready.set()
+                    if not intake.windows.hungry:
+                        self.ready.set()
         finally:
             self._silence()
 

@@ -18,6 +18,8 @@ END = 2**63 - 1
 
 ReadPage = Callable[[int, int, int, int], Awaitable[Sequence[JobRow]]]
 """Shard, priority, after which id, how many at most."""
+FindFilled = Callable[[Collection[tuple[int, int, int]]], Awaitable[Collection[tuple[int, int]]]]
+"""Of shards, priorities, after which id: those for which a page would not be empty."""
 
 
 def _nothing() -> None: ...
@@ -49,9 +51,10 @@ class Window:
 class Windows:
     """The windows of the owned shards."""
 
-    def __init__(self, *, size_max: int, read: ReadPage, hold: Callable[[JobRow], None]) -> None:
+    def __init__(self, *, size_max: int, find: FindFilled, read: ReadPage, hold: Callable[[JobRow], None]) -> None:
         """`hold` takes a row that was read; where it is held now (it may be already) it says `returned`."""
         self._size_max = size_max
+        self._find = find
         self._read = read
         self._hold = hold
         self._windows: dict[tuple[int, int], Window] = {}
@@ -115,7 +118,13 @@ class Windows:
         return bool(self._hungry)
 
     async def refill(self) -> None:
-        """Reads the next page of each window that asked. Raises PersistenceError; those left ask again."""
+        """Reads the next page of each window that asked. Raises PersistenceError; those left ask again.
+
+        Where many ask, most are empty: a runner's first shards, or those of one that has died. [M] A page for each of
+        them took longer than all else that there is to read of a shard.
+        """
+        if len(self._hungry) > 1:
+            await self._pass_over_empty()
         while self._hungry:
             window = self._hungry[-1]
             await self._load(window)
@@ -124,6 +133,22 @@ class Windows:
             self._hungry.remove(window)
             if window.more and window.held * 2 <= self._size_max:
                 self._ask(window)
+
+    async def _pass_over_empty(self) -> None:
+        asking = {(window.shard, window.priority): (window, window.cursor) for window in self._hungry}
+        for window, _ in asking.values():
+            window.cursor, window.more = END, True  # as when a page is read
+        filled: Collection[tuple[int, int]] = asking
+        try:
+            filled = await self._find([(*place, after) for place, (_, after) in asking.items()])
+        finally:
+            for place in filled:
+                window, after = asking[place]
+                window.cursor = min(window.cursor, after)
+        for place, (window, _) in asking.items():
+            if place not in filled and window.cursor == END:
+                window.more = False
+        self._hungry = [window for window in self._hungry if window.more]
 
     def _ask(self, window: Window) -> None:
         if window not in self._hungry:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar, overload
 
 R = TypeVar("R")
+R1 = TypeVar("R1")
+R2 = TypeVar("R2")
+R3 = TypeVar("R3")
 
 OnError = Callable[[str, BaseException], object]
 """Called with a task's name and the exception it ended with."""
@@ -74,3 +77,20 @@ class TaskOwner:
         log.error("task %s ended with an error", task.get_name(), exc_info=error)
         if self._on_error is not None:
             self._on_error(task.get_name(), error)
+
+
+@overload
+async def together(one: Awaitable[R1], two: Awaitable[R2], /) -> tuple[R1, R2]: ...
+
+
+@overload
+async def together(one: Awaitable[R1], two: Awaitable[R2], three: Awaitable[R3], /) -> tuple[R1, R2, R3]: ...
+
+
+async def together(*awaited: Awaitable[Any]) -> tuple[Any, ...]:
+    """Their results. Raises the first error once all of them have ended: none goes on behind its asker's back."""
+    results = await asyncio.gather(*awaited, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return tuple(results)

@@ -66,6 +66,12 @@ class JobReader(Protocol):
         """Live jobs of one shard and priority with `due_at <= due_before`, by ascending id above `after`."""
         ...
 
+    async def filled(
+        self, windows: Collection[tuple[int, int, int]], *, due_before: int
+    ) -> Collection[tuple[int, int]]:
+        """Those of these (shard, priority, after) for which `available` would find something, by shard and priority."""
+        ...
+
     async def upcoming(
         self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
     ) -> Sequence[JobRow]:
@@ -73,6 +79,10 @@ class JobReader(Protocol):
         ...
 
     async def live(self, job: int) -> JobRow | None: ...
+
+    async def live_of(self, jobs: Collection[int]) -> Sequence[JobRow]:
+        """Those of these that are live, by id."""
+        ...
 
     async def live_by_key(self, job_type: str, group: str | None, key: str) -> JobRow | None: ...
 

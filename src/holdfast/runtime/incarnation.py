@@ -27,6 +27,7 @@ from holdfast.kit.batching import GroupCommit, Lanes
 from holdfast.kit.clock import Clock
 from holdfast.kit.deadlines import DeadlineWheel
 from holdfast.kit.ids import IdPool
+from holdfast.kit.tasks import together
 from holdfast.metrics import MetricsService
 from holdfast.model.address import Address
 from holdfast.model.placement import Placement
@@ -96,14 +97,17 @@ class Incarnation:
     async def adopt(self, shards: Collection[int]) -> None:
         """The engines read first what is stored, then the inbox: it holds what came later. Raises the first error once
         both have come to an end; what one of them holds by then it passes over the next time."""
-        read = await asyncio.gather(self.entities.adopt(shards), self.jobs.adopt(shards), return_exceptions=True)
-        for error in filter(None, read):
-            raise error
+        await together(self.entities.adopt(shards), self.jobs.adopt(shards))
         self.inbox.adopt(shards)
         await self.standing.adopt(shards)
 
-    async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
+    async def hold_back(self, shards: Collection[int]) -> None:
         await self.inbox.release(shards)
+
+    def busy(self, shards: Collection[int]) -> set[int]:
+        return self.entities.busy(shards) | self.standing.on(shards)
+
+    async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         await asyncio.gather(
             self.entities.release(shards, timeout_s=timeout_s),
             self.jobs.release(shards, timeout_s=timeout_s),

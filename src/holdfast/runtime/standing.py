@@ -79,6 +79,10 @@ class StandingOrders:
         await self._schedules.adopt(shards)
         await self._singletons.adopt(shards)
 
+    def on(self, shards: Collection[int]) -> set[int]:
+        """Those of the shards on which something is served that is to be ended before they can go."""
+        return self._singletons.on(shards) | self._schedules.on(shards)
+
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         """Returns once nothing of these shards is served here, or can have an effect any more."""
         await asyncio.gather(

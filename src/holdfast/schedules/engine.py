@@ -59,6 +59,10 @@ class ScheduleEngine:
                 self._declaring[name] = task
                 task.add_done_callback(lambda _, name=name: self._declaring.pop(name, None))  # type: ignore[misc]
 
+    def on(self, shards: Collection[int]) -> set[int]:
+        """Those of the shards on which a schedule has not heard yet."""
+        return {self._shards[name] for name in self._declaring}.intersection(shards)
+
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         """Ends what is under way for these shards; the next owner declares anew."""
         for name in [name for name in self._declaring if self._shards[name] in shards]:

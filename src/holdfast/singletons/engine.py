@@ -80,6 +80,10 @@ class SingletonEngine:
                     asyncio.get_running_loop().create_task, self._serve(running), name=f"singleton.{declared.name}"
                 )
 
+    def on(self, shards: Collection[int]) -> set[int]:
+        """Those of the shards on which a singleton runs."""
+        return {one.shard for one in self._running.values() if one.shard in shards}
+
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         """Ends what belongs to these shards; what does not end within the time can save nothing any more."""
         await self._end([one for one in self._running.values() if one.shard in shards], timeout_s)

@@ -149,15 +149,55 @@ def test_a_long_handler_in_one_shard_delays_no_other() -> None:
         shared, wire = SharedStore(), dict[int, Member]()
         one = Member(shared, wire=wire)
         one.tenant = Busy()
+        one.tenant.at_work = {3}
         await one.start()
         two = await Member(shared, wire=wire).start()
         draining = asyncio.ensure_future(one.ownership.drain())
         assert await until(lambda: two.serves() == ALL - {3}) < 2.5
-        assert not one.ownership.serves(3)
+        await until(lambda: not one.ownership.serves(3))
         await draining
         await until(lambda: two.serves() == ALL)
         await one.stop()
         await two.stop()
+
+    run(main())
+
+
+def test_what_is_calm_goes_together_and_what_is_at_work_is_served_until_it_is() -> None:
+    async def main() -> None:
+        shared, wire = SharedStore(), dict[int, Member]()
+        one = await Member(shared, wire=wire).start()
+        one.tenant.at_work = {3, 5}
+        two = await Member(shared, wire=wire).start()
+        draining = asyncio.ensure_future(one.ownership.drain())
+        await until(lambda: one.serves() == {3, 5})
+        assert one.tenant.told[-1] == ("release", tuple(sorted(ALL - {3, 5})))
+        await until(lambda: two.serves() == ALL - {3, 5})
+        assert one.serves() == {3, 5}
+        one.tenant.at_work = {3}
+        await until(lambda: two.serves() == ALL - {3})
+        assert one.serves() == {3}, "a shard is served until its handlers have ended"
+        await until(lambda: two.serves() == ALL)  # one that always works goes all the same
+        await draining
+        handoff = two.metrics.cluster.shard_handoff.read()[()]
+        assert handoff.sum / handoff.count < 0.01
+        await one.stop()
+        await two.stop()
+
+    run(main())
+
+
+def test_a_shard_that_need_not_go_after_all_stays() -> None:
+    async def main() -> None:
+        shared, wire = SharedStore(), dict[int, Member]()
+        one = await Member(shared, wire=wire).start()
+        one.tenant.at_work = set(ALL)
+        two = await Member(shared, wire=wire).start()
+        await until(lambda: len(one.tenant.held_back) == 8)
+        await two.stop()
+        await until(lambda: one.serves() == ALL and not one.tenant.held_back)
+        assert shared.owned_by(one.id) == ALL
+        await one.stop()
 
     run(main())
 

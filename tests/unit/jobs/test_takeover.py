@@ -11,7 +11,7 @@ import pytest
 from holdfast.errors import JobDead, RunnerUnavailable
 from holdfast.jobs.context import job_context
 from holdfast.model.inbox import AttemptEnd, decode_entry
-from holdfast.model.job import JobState, unpack_attempts
+from holdfast.model.job import JobRow, JobState, unpack_attempts
 from holdfast.model.unit import Unit
 
 from .rig import SHARDS, Rig, eventually, simulated, until
@@ -334,3 +334,33 @@ async def test_ends_that_wait_for_one_another_stay_on_record(rig: Rig) -> None:
     over.set()
     await eventually(lambda: len(rig.tables.inbox.rows) == 2)
     assert neither == [] and rig.tables.starts.rows == {}
+
+
+@simulated
+async def test_of_adopted_shards_only_windows_that_hold_something_are_read(rig: Rig) -> None:
+    read: list[tuple[int, int]] = []
+    runs: list[int] = []
+    go_on = asyncio.Event()
+
+    @rig.job
+    async def work(n: int) -> None:
+        await go_on.wait()
+        runs.append(n)
+
+    await rig.open(slots=1)
+    for n in range(3):
+        await work.submit(n)
+    await eventually(lambda: rig.metrics.value("jobs_running", job_type=work.declared.name) == 1)
+    available = rig.store.jobs.available
+
+    async def noted(*, shard: int, priority: int, after: int, limit: int, due_before: int) -> Sequence[JobRow]:
+        read.append((shard, priority))
+        return await available(shard=shard, priority=priority, after=after, limit=limit, due_before=due_before)
+
+    await rig.engine.release(range(SHARDS), timeout_s=10.0)
+    rig.store.jobs.available = noted  # type: ignore[method-assign]
+    await rig.engine.adopt(range(SHARDS))
+    await rig.engine.ready()
+    assert sorted(read) == sorted({(row.shard, row.priority) for row in rig.tables.jobs.rows.values()})
+    go_on.set()
+    await eventually(lambda: sorted(runs) == [0, 1, 2])

@@ -128,6 +128,16 @@ class MemoryJobReader:
         due = (row for row in self._tables.jobs.rows.values() if row.id > after and row.due_at <= due_before)
         return _page((row for row in due if (row.shard, row.priority) == (shard, priority)), limit)
 
+    async def filled(
+        self, windows: Collection[tuple[int, int, int]], *, due_before: int
+    ) -> Collection[tuple[int, int]]:
+        ids: dict[tuple[int, int], int] = {}
+        for row in self._tables.jobs.rows.values():
+            if row.due_at <= due_before:
+                place = (row.shard, row.priority)
+                ids[place] = max(row.id, ids.get(place, row.id))
+        return [(shard, priority) for shard, priority, after in windows if ids.get((shard, priority), after) > after]
+
     async def upcoming(
         self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
     ) -> Sequence[JobRow]:
@@ -137,6 +147,10 @@ class MemoryJobReader:
 
     async def live(self, job: int) -> JobRow | None:
         return self._tables.jobs.rows.get(job)
+
+    async def live_of(self, jobs: Collection[int]) -> Sequence[JobRow]:
+        rows = self._tables.jobs.rows
+        return [rows[job] for job in sorted(set(jobs)) if job in rows]
 
     async def live_by_key(self, job_type: str, group: str | None, key: str) -> JobRow | None:
         job = self._tables.job_keys.rows.get((job_type, group or "", key))

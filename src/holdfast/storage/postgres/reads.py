@@ -100,6 +100,12 @@ class PostgresJobReader:
         rows = await self._read("jobs_available", shard, priority, after, limit, due_before)
         return [JobRow(*row) for row in rows]
 
+    async def filled(
+        self, windows: Collection[tuple[int, int, int]], *, due_before: int
+    ) -> Collection[tuple[int, int]]:
+        shards, priorities, after = zip(*windows, strict=True) if windows else ((), (), ())
+        return [(row[0], row[1]) for row in await self._read("jobs_filled", shards, priorities, after, due_before)]
+
     async def upcoming(
         self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
     ) -> Sequence[JobRow]:
@@ -107,6 +113,9 @@ class PostgresJobReader:
 
     async def live(self, job: int) -> JobRow | None:
         return _one(JobRow, await self._read("job_by_id", job))
+
+    async def live_of(self, jobs: Collection[int]) -> Sequence[JobRow]:
+        return [JobRow(*row) for row in await self._read("jobs_by_id", list(jobs))]
 
     async def live_by_key(self, job_type: str, group: str | None, key: str) -> JobRow | None:
         return _one(JobRow, await self._read("job_by_key", job_type, group, key))

@@ -120,6 +120,12 @@ class SqliteJobReader:
         wanted = {"shard": shard, "priority": priority, "after": after, "limit": limit, "due_before": due_before}
         return [JobRow(*row) for row in self._read("jobs_available", wanted)]
 
+    async def filled(
+        self, windows: Collection[tuple[int, int, int]], *, due_before: int
+    ) -> Collection[tuple[int, int]]:
+        wanted = {"windows": str([list(window) for window in windows]), "due_before": due_before}
+        return [(shard, priority) for shard, priority in self._read("jobs_filled", wanted)]
+
     async def upcoming(
         self, *, due_after: int, id_after: int, limit: int, shards: Collection[int] | None = None
     ) -> Sequence[JobRow]:
@@ -128,6 +134,9 @@ class SqliteJobReader:
 
     async def live(self, job: int) -> JobRow | None:
         return _one(JobRow, self._read("job_by_id", (job,)))
+
+    async def live_of(self, jobs: Collection[int]) -> Sequence[JobRow]:
+        return [JobRow(*row) for row in self._read("jobs_by_id", {"jobs": listed(jobs)})]
 
     async def live_by_key(self, job_type: str, group: str | None, key: str) -> JobRow | None:
         return _one(JobRow, self._read("job_by_key", (job_type, group, key)))

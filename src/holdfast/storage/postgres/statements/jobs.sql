@@ -18,6 +18,16 @@ WHERE id = ANY (ARRAY (
 ))
 ORDER BY id LIMIT $4;
 
+-- jobs_filled: finds which windows have a job that may start.
+SELECT shard, priority FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS wanted (shard, priority, after)
+WHERE EXISTS (
+    SELECT FROM holdfast_job AS job
+    WHERE job.shard = wanted.shard AND job.priority = wanted.priority AND due_at = 0 AND id > after
+) OR EXISTS (
+    SELECT FROM holdfast_job AS job
+    WHERE job.shard = wanted.shard AND job.priority = wanted.priority AND due_at > 0 AND due_at <= $4 AND id > after
+);
+
 -- jobs_upcoming: reads jobs that are not due yet, soonest first: of all shards, or of these alone.
 SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
@@ -43,6 +53,12 @@ SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
     attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
 FROM holdfast_job WHERE id = $1;
+
+-- jobs_by_id: reads live jobs.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE id = ANY ($1::bigint[]) ORDER BY id;
 
 -- job_by_key: reads the live job that holds an idempotency key.
 SELECT

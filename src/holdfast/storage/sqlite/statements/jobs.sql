@@ -18,6 +18,20 @@ WHERE id IN (
 )
 ORDER BY id LIMIT :limit;
 
+-- jobs_filled: finds which windows have a job that may start.
+WITH wanted (shard, priority, after) AS MATERIALIZED (
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(:windows)
+)
+SELECT shard, priority FROM wanted
+WHERE EXISTS (
+    SELECT 1 FROM holdfast_job AS job
+    WHERE job.shard = wanted.shard AND job.priority = wanted.priority AND due_at = 0 AND id > after
+) OR EXISTS (
+    SELECT 1 FROM holdfast_job AS job
+    WHERE job.shard = wanted.shard AND job.priority = wanted.priority
+        AND due_at > 0 AND due_at <= :due_before AND id > after
+);
+
 -- jobs_upcoming: reads jobs that are not due yet, soonest first.
 SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
@@ -32,6 +46,12 @@ SELECT
     id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
     attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
 FROM holdfast_job WHERE id = ?;
+
+-- jobs_by_id: reads live jobs.
+SELECT
+    id, shard, job_type, priority, payload, payload_hash, key, "group", max_attempts, timeout_us, due_at, eligible_at,
+    attempt, crashes, last_error, created_at, admitted_by, replay_of, headers
+FROM holdfast_job WHERE id IN (SELECT value FROM json_each(:jobs)) ORDER BY id;
 
 -- job_by_key: reads the live job that holds an idempotency key.
 SELECT

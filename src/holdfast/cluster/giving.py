@@ -3,8 +3,8 @@
 A bounded number has its turn at a time. In its turn a shard is first held back, which lets what comes in from the store
 run dry while it is still served, and its gate is closed at a moment at which none of its handlers runs: [M] a handler
 that waits for an entity which moves as well would keep its own shard from everybody until that one has moved. All that
-are calm at the same moment go together; those that never are go one by one, so that a long handler in one delays no
-other. While a gate is closed nobody serves the shard: what ends that is the new owner, or, where it can't be given,
+are calm at the same moment go together, and the next when these have moved; those that never are go one by one, so that
+a long handler in one delays no other. While a gate is closed nobody serves the shard: what ends that is the new owner, or, where it can't be given,
 this runner again. A hand-over of which nothing is known is sent again, never taken for undone: the statement may still
 be on its way.
 """
@@ -102,23 +102,27 @@ class Giving:
         while left and (looked_at := self._clock.monotonic()) < patient_until:
             calm = left.difference(self._tenant.busy(left))
             left -= calm
-            self._close(calm)
-            if left:
-                took_s = self._clock.monotonic() - looked_at
-                await asyncio.sleep(max(LOOK_EVERY_S, LOOKS_SHARE * took_s))
+            looked_s = self._clock.monotonic() - looked_at
+            moving = self._close(calm)
+            if not left:
+                break
+            if moving is None:
+                await asyncio.sleep(max(LOOK_EVERY_S, LOOKS_SHARE * looked_s))
+            else:
+                await asyncio.wait([moving], timeout=patient_until - looked_at)
         for shard in left:
             self._close({shard})
 
-    def _close(self, shards: set[int]) -> None:
+    def _close(self, shards: set[int]) -> asyncio.Task[None] | None:
         """Closes the gates of those that are still to go, which go together from here on."""
         served = {shard for shard in shards if self._holdings.phases.get(shard) is Phase.SERVED}
         lot = {shard for shard in served if self._receiver_of(shard) is not None}
         for shard in lot:
             self._holdings.enter(shard, Phase.GIVING)
-        if lot:
-            self._tasks.start(self._give(lot, self._clock.monotonic()), name="give")
+        moving = self._tasks.start(self._give(lot, self._clock.monotonic()), name="give") if lot else None
         self._stay(served - lot)
         self._over(shards - served)
+        return moving
 
     async def _give(self, lot: Collection[int], closed_at: float) -> None:
         if await self._released(lot):

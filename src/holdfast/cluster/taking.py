@@ -1,9 +1,9 @@
 """Taking up shards that are this runner's own: what is stored for them is read, then they are served.
 
-The first that arrive are taken up at once, and those that arrive meanwhile together after them: [M] four singly at a
-time kept the rest of a draining runner's away for up to a second. Where that fails it is tried again until it succeeds,
-beside the others and fewer at a time after each failure, so that one of them cannot keep the others from being served.
-A shard is owned and not served meanwhile, which costs time and never a message.
+The first that arrive are taken up at once, the next beside them, and those that arrive meanwhile together after these:
+[M] four singly at a time kept the rest of a draining runner's away for up to a second. Where that fails it is tried
+again until it succeeds, beside the others and fewer at a time after each failure, so that one of them cannot keep the
+others from being served. A shard is owned and not served meanwhile, which costs time and never a message.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .tenant import Tenant
 logger = logging.getLogger("holdfast.cluster")
 
 TOGETHER_MAX = 256
+FRESH_AT_ONCE = 2
+"""Batches of shards that have not failed; of the others there is one."""
 FEWER_BITS = 2
 """A quarter as many after each failure."""
 AGAIN = Backoff(first_s=0.1, ceiling_s=5.0, jitter="none")
@@ -51,8 +53,8 @@ class Taking:
         self._waiting: list[int] = []
         self._failures: dict[int, int] = {}
         self._closed_at: dict[int, float] = {}
-        self._working: set[bool] = set()
-        """Whether on those that have failed before, on the others, or on both."""
+        self._working = {False: 0, True: 0}
+        """How many batches are being taken up of those that have failed before (True), and of the others."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -76,9 +78,9 @@ class Taking:
         await self._idle.wait()
 
     def _go(self) -> None:
-        for again in (False, True):
-            if again not in self._working and (batch := self._batch(again)):
-                self._working.add(again)
+        for again, at_once in ((False, FRESH_AT_ONCE), (True, 1)):
+            if self._working[again] < at_once and (batch := self._batch(again)):
+                self._working[again] += 1
                 self._idle.clear()
                 self._tasks.start(self._work(again, batch), name="take")
 
@@ -100,8 +102,8 @@ class Taking:
                 await self._take(batch)
                 batch = self._batch(again)
         finally:
-            self._working.discard(again)
-            if not self._working:
+            self._working[again] -= 1
+            if not any(self._working.values()):
                 self._idle.set()
 
     async def _take(self, batch: list[int]) -> None:

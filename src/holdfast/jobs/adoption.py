@@ -65,14 +65,15 @@ class Adoption:
         self._waiters = waiters
         self._changed = changed
         self._remind = remind
-        self._turn = asyncio.Lock()
 
     async def adopt(self, shards: Collection[int]) -> None:
-        """Takes shards up that are this runner's by now. Raises PersistenceError; none of them is held then."""
-        async with self._turn:
-            fresh = [shard for shard in shards if shard not in self._holdings]
-            if fresh:
-                await self._adopt(fresh)
+        """Takes shards up that are this runner's by now. Raises PersistenceError; none of them is held then.
+
+        Several calls may be under way, each for other shards.
+        """
+        fresh = [shard for shard in shards if shard not in self._holdings]
+        if fresh:
+            await self._adopt(fresh)
 
     async def _adopt(self, shards: Sequence[int]) -> None:
         reader, now_us, limit = self._around.reader, self._around.clock.now_us(), self._around.settings.window

@@ -4,9 +4,9 @@ A bounded number has its turn at a time. In its turn a shard is first held back,
 run dry while it is still served, and its gate is closed at a moment at which none of its handlers runs: [M] a handler
 that waits for an entity which moves as well would keep its own shard from everybody until that one has moved. All that
 are calm at the same moment go together, and the next when these have moved; those that never are go one by one, so that
-a long handler in one delays no other. While a gate is closed nobody serves the shard: what ends that is the new owner, or, where it can't be given,
-this runner again. A hand-over of which nothing is known is sent again, never taken for undone: the statement may still
-be on its way.
+a long handler in one delays no other. While a gate is closed nobody serves the shard: what ends that is the new owner,
+or, where it can't be given, this runner again. A hand-over of which nothing is known is sent again, never taken for
+undone: the statement may still be on its way.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from holdfast.model.cluster import ShardRow
 
@@ -30,10 +30,14 @@ class Holdings:
         self.served: set[int] = set()
         """Those in the phase SERVED; kept apart because it is asked often."""
 
-    def learn(self, rows: Iterable[ShardRow]) -> list[int]:
-        """Takes in what is news, and returns the shards that by it are one's own and have no phase yet."""
-        news = self.known.learn(rows)
-        return [row.number for row in news if row.runner_id == self.runner_id and row.number not in self.phases]
+    def learn(self, rows: Collection[ShardRow]) -> list[int]:
+        """Takes in what is news, and returns those of these shards that are one's own by now and have no phase yet.
+
+        Also where that is no news: a shard may have come back before the answer by which it went.
+        """
+        told = dict.fromkeys(row.number for row in rows)
+        self.known.learn(rows)
+        return [shard for shard in told if self.known.owner(shard) == self.runner_id and shard not in self.phases]
 
     def enter(self, shard: int, phase: Phase) -> None:
         self.phases[shard] = phase

@@ -208,7 +208,11 @@ class Ownership:
         self._plan = assign(self._rows(), self._lookout.outlook.groups, owners, now_us=now_us)
 
     async def _read(self) -> None:
-        self._taking.begin(await self._lookout.read())
+        self._take_up(await self._lookout.read())
+
+    def _take_up(self, fresh: Iterable[int]) -> None:
+        if not self._stopped:
+            self._taking.begin(fresh)
 
     async def _claim(self) -> None:
         """Takes what is due to this runner and nobody owns. Where others were faster, the look is taken again."""
@@ -223,7 +227,7 @@ class Ownership:
             self._look_soon(self._random.uniform(0.0, AGAIN_S))
         else:
             self._lookout.stale = False
-        self._taking.begin(self._lookout.learn(rows))
+        self._take_up(self._lookout.learn(rows))
 
     async def _going(self) -> list[int]:
         """The shards to give away now.
@@ -287,7 +291,7 @@ class Ownership:
         self._look_soon(AGAIN_S)
 
     def _moved(self, handover: HandOver) -> None:
-        self._lookout.learn((handover.row,))
+        self._take_up(self._lookout.learn((handover.row,)))
         if not self._to_tell:
             self._loop.call_soon(self._tell_moved)  # those of one statement together: so they are taken up together
         self._to_tell.append(handover)

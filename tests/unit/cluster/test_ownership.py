@@ -202,6 +202,31 @@ def test_a_shard_that_need_not_go_after_all_stays() -> None:
     run(main())
 
 
+def test_a_shard_that_came_back_before_the_answer_by_which_it_went_is_served() -> None:
+    async def main() -> None:
+        shared, wire = SharedStore(), dict[int, Member]()
+        one = await Member(shared, wire=wire).start()
+        two = await Member(shared, wire=wire).start()
+        answered = asyncio.Event()
+
+        async def late(name: str) -> None:
+            if name == "hand_over":
+                await answered.wait()
+
+        one.store.calls.after = late
+        await until(lambda: len(two.serves()) == 8)
+        await two.ownership.drain()
+        assert shared.owned_by(one.id) == ALL
+        await asyncio.sleep(0.1)  # it is told so
+        assert len(one.serves()) == 8
+        answered.set()
+        await until(lambda: one.serves() == ALL)
+        await one.stop()
+        await two.stop()
+
+    run(main())
+
+
 def test_a_hand_over_whose_answer_is_lost_is_not_taken_for_undone() -> None:
     async def main() -> None:
         shared, wire = SharedStore(), dict[int, Member]()

@@ -33,7 +33,7 @@ class Rounds:
         self._alarm_at = 0
         self.wake = self._asked.set
         self.ready = asyncio.Event()
-        """Nothing that is available waits for being read."""
+        """What is available has been read, as far as there is room for it."""
 
     async def run(self, intake: Intake, dispatcher: Dispatcher) -> None:
         self.wake()
@@ -46,9 +46,6 @@ class Rounds:
                 except Exception:
                     log.exception("a round of the job engine failed; the next one comes")
                     self._wheel.after(AFTER_FAILURE_S, self.wake)
-                else:
-                    if not intake.windows.hungry:
-                        self.ready.set()
         finally:
             self._silence()
 
@@ -60,6 +57,7 @@ class Rounds:
             intake.come_due(now_us)
         if intake.windows.hungry:
             await intake.refill_windows()
+        self.ready.set()
         await dispatcher.start_waiting()
         next_at = intake.schedule.next_at()
         if next_at is not None:

@@ -299,19 +299,32 @@ class ClientProcess(Member):
             self._lives += 1
             config = self._config(f"{self.name}.{self._lives}", self.links)
             await self.spawn([*CLIENT, msgspec.json.encode(config).decode()])
-            assert self._process is not None and self._process.stdout is not None
-            if await self._process.stdout.readline():
+            if await self._began(give_up_at - now()):
                 self._reading = asyncio.create_task(self._watch())
                 return
             if now() > give_up_at:
-                raise TimeoutError(f"{self.name} does not start; its log is {self.log}")
+                await self.kill()
+                raise TimeoutError(f"{self.name} did not start in {PATIENCE_S:.0f} s; {self.log_end()}")
             await asyncio.sleep(0.3)
 
+    async def _began(self, within_s: float) -> bool:
+        assert self._process is not None and self._process.stdout is not None
+        try:
+            async with asyncio.timeout(within_s):
+                return bool(await self._process.stdout.readline())
+        except TimeoutError:
+            return False
+
     async def finish(self) -> None:
-        """Each of its senders ends what it has begun."""
+        """Each of its senders ends what it has begun. Raises TimeoutError where one does not."""
         self.ends()
         self.signal(signal.SIGTERM)
-        await self.ended()
+        try:
+            async with asyncio.timeout(2 * PATIENCE_S):
+                await self.ended()
+        except TimeoutError:
+            await self.kill()
+            raise TimeoutError(f"{self.name} did not end after SIGTERM; {self.log_end()}") from None
 
     async def ended(self) -> int:
         code = await super().ended()

@@ -29,6 +29,7 @@ BY_INDEX = {
     "timer_cancel": "holdfast_message_by_name (entity_type=? AND entity_id=? AND name=?)",
     "done_by_key": "holdfast_done_by_key (entity_type=? AND entity_id=? AND method=? AND key=?)",
     "jobs_available": "holdfast_job_available (shard=? AND priority=? AND rowid>?)",
+    "jobs_filled": "holdfast_job_available (shard=? AND priority=? AND rowid>?)",
     "jobs_upcoming": "holdfast_job_delayed (due_at>?)",
     "job_by_key": "holdfast_job_by_key (job_type=? AND <expr>=? AND key=?)",
     "archived_by_key": "holdfast_job_archive_by_key (job_type=? AND <expr>=? AND key=?)",

@@ -18,14 +18,19 @@ WHERE id = ANY (ARRAY (
 ))
 ORDER BY id LIMIT $4;
 
--- jobs_filled: finds which windows have a job that may start.
-SELECT shard, priority FROM unnest($1::integer[], $2::integer[], $3::bigint[]) AS wanted (shard, priority, after)
+-- jobs_filled: finds which windows have a job that may start; so worded that the primary key can't serve for it.
+SELECT shard, priority FROM unnest($1::integer[], $2::smallint[], $3::bigint[]) AS wanted (shard, priority, after)
 WHERE EXISTS (
-    SELECT FROM holdfast_job AS job
-    WHERE job.shard = wanted.shard AND job.priority = wanted.priority AND due_at = 0 AND id > after
+    SELECT FROM (
+        SELECT job.shard, job.priority FROM holdfast_job AS job
+        WHERE due_at = 0 AND (job.shard, job.priority, job.id) > (wanted.shard, wanted.priority, wanted.after)
+        ORDER BY job.shard, job.priority, job.id LIMIT 1
+    ) AS next
+    WHERE next.shard = wanted.shard AND next.priority = wanted.priority
 ) OR EXISTS (
     SELECT FROM holdfast_job AS job
-    WHERE job.shard = wanted.shard AND job.priority = wanted.priority AND due_at > 0 AND due_at <= $4 AND id > after
+    WHERE job.shard = wanted.shard AND due_at > 0 AND due_at <= $4
+        AND job.priority = wanted.priority AND id + 0 > wanted.after
 );
 
 -- jobs_upcoming: reads jobs that are not due yet, soonest first: of all shards, or of these alone.

@@ -245,7 +245,7 @@ async def test_a_silent_stranger_is_hung_up_on(path: str) -> None:
 
 async def test_a_reader_that_does_not_read_is_refused_then_cut_off(path: str, answering: Answering) -> None:
     """What it leaves unread is bounded: first its calls are turned back, and in the end the line."""
-    settings = TransportSettings(unsent_bytes_max=1024 * 1024, unsent_bytes_limit=4 * 1024 * 1024, heartbeat=0.05)
+    settings = TransportSettings(unsent_bytes_max=1024 * 1024, unsent_bytes_limit=4 * 1024 * 1024, heartbeat=60.0)
     listening = await SocketNetwork(settings).listen(f"unix:{path}", identity=IDENTITY, inbound=answering)
     async with stranger(listening.address) as (_, writer):
         writer.write(HELLO)
@@ -263,6 +263,9 @@ async def test_a_reader_that_does_not_read_is_refused_then_cut_off(path: str, an
             peer.send(Result(1, bytes(256 * 1024)))
         peer.line.flush()
         assert peer.open
+        peer.line._choked_at -= 60.1  # a heartbeat later
+        peer.send(Result(1, b""))
+        peer.line.flush()
         await until(lambda: answering.lost)
     await listening.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -24,31 +25,32 @@ class HandlerThreads:
         self._seconds = workers.duration.labels(pool="thread")
 
     def run(self, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        """Calls the function in a thread; cancelling the wait does not stop it."""
+        """Calls the function in a thread; cancelling the wait does not stop it, but takes it out of the queue."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads_max, thread_name_prefix="holdfast-handler")
-        began: list[float] = []
         self._queued.inc()
-        future = self._loop.run_in_executor(self._pool, self._work, began, function, args)
-        future.add_done_callback(lambda _: self._ended(began))
+        place = ["queued"]
+        future = self._loop.run_in_executor(self._pool, self._work, place, function, args)
+        future.add_done_callback(lambda _: self._leave(place))  # cancelled, maybe before a thread took it
         return future
 
-    def _work(self, began: list[float], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    def _work(self, place: list[str], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """In the thread."""
-        self._queued.dec()
+        self._leave(place)
         self._active.inc()
-        began.append(perf_counter())
+        began = perf_counter()
         try:
             return function(*args)
         finally:
             self._active.dec()
+            self._completions.inc()
+            self._seconds.observe(perf_counter() - began)
 
-    def _ended(self, began: list[float]) -> None:
-        if not began:  # cancelled while it waited for a thread
+    def _leave(self, place: list[str]) -> None:
+        """Whoever empties the place, the thread or the loop, counts the call out of the queue: `pop` is atomic."""
+        with suppress(IndexError):
+            place.pop()
             self._queued.dec()
-            return
-        self._completions.inc()
-        self._seconds.observe(perf_counter() - began[0])
 
     def close(self) -> None:
         """Waits for the threads that still work."""

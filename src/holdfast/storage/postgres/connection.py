@@ -107,7 +107,10 @@ would read a full one from end to end. A nested loop may begin with the table: o
 """
 LOCAL_PLANS = "; ".join(f"SET LOCAL {name} = {value}" for name, value in PLANS.items())
 _KINDS: dict[str, dict[str, str]] = {
-    "read": {"enable_seqscan": "off"},
+    "read": {
+        "enable_seqscan": "off",
+        "max_parallel_workers_per_gather": "0",
+    },  # [M] to start one took 6 ms of each read
     "write": PLANS,
     "count": {"statement_timeout": "0"},
     "user": {},

@@ -83,32 +83,6 @@ async def test_a_batch_is_planned_by_index_even_where_the_tables_are_empty(
     assert re.search(r"Index Cond: .*= ANY", found), found
 
 
-async def test_empty_windows_are_not_found_by_reading_all_jobs(database: Database) -> None:
-    """[M] By the primary key it took 230 s to look at 4,096 windows beside 100,000 jobs; by their indexes, 35 ms."""
-    owner = await database.runner()
-    session = await owner.sessions.take(1)
-    connection = session.connection
-    await connection.execute(
-        """
-        INSERT INTO holdfast_job (
-            id, shard, job_type, priority, payload, payload_hash, max_attempts, timeout_us, due_at, eligible_at,
-            attempt, crashes, created_at, admitted_by
-        )
-        SELECT id, id % 16, 'work', 3, '', '', 5, 0, CASE WHEN id % 4 = 0 THEN id ELSE 0 END, 0, 0, 0, 0, 1
-        FROM generate_series(1, 20000) AS id
-        """
-    )
-    await connection.execute("ANALYZE holdfast_job")
-    await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")  # as reads do
-    await connection.execute(f"PREPARE filled AS {owner.sql['jobs_filled']}")
-    plan = await connection.fetch("EXPLAIN EXECUTE filled (NULL, NULL, NULL, NULL)")
-    await connection.execute("DEALLOCATE filled; RESET plan_cache_mode; RESET enable_seqscan; TRUNCATE holdfast_job")
-    owner.sessions.give_back(session)
-    found = "\n".join(line[0] for line in plan)
-    assert "holdfast_job_pkey" not in found, found
-    assert "holdfast_job_available" in found and "holdfast_job_delayed" in found, found
-
-
 def test_every_type_of_row_writes_through_named_statements() -> None:
     names = {part.name for row in (MessageRow, DoneRow, JobRow, StartRecord) for part in _parts(row)}
     assert names == {"message_insert", "done_insert", "job_insert", "start_insert"}

@@ -6,14 +6,15 @@ FROM holdfast_job
 WHERE id = ANY (ARRAY (
     SELECT id FROM (
         SELECT id FROM holdfast_job
-        WHERE shard = $1 AND priority = $2 AND due_at = 0 AND id > $3
-        ORDER BY id LIMIT $4
+        WHERE due_at = 0 AND (shard, priority, id) > ($1, $2, $3)
+            AND (shard, priority, id) < ($1, $2, 9223372036854775807)
+        ORDER BY shard, priority, id LIMIT $4
     ) AS at_once
     UNION ALL
     SELECT id FROM (
         SELECT id FROM holdfast_job
-        WHERE shard = $1 AND priority = $2 AND due_at > 0 AND due_at <= $5 AND id > $3
-        ORDER BY id LIMIT $4
+        WHERE shard = $1 AND priority = $2 AND due_at > 0 AND due_at <= $5 AND id + 0 > $3
+        ORDER BY id + 0 LIMIT $4
     ) AS delayed
 ))
 ORDER BY id LIMIT $4;

@@ -16,12 +16,14 @@ WHERE id = ANY (ARRAY (
     ) AS everywhere
     UNION ALL
     SELECT id FROM unnest($4::integer[]) AS place (number), LATERAL (
-        SELECT id FROM holdfast_message WHERE shard = number AND due_at = 0 AND id > $1 ORDER BY id LIMIT $3
+        SELECT id FROM holdfast_message
+        WHERE due_at = 0 AND (shard, id) > (number, $1) AND (shard, id) < (number, 9223372036854775807)
+        ORDER BY shard, id LIMIT $3
     ) AS at_once
     UNION ALL
     SELECT id FROM unnest($4::integer[]) AS place (number), LATERAL (
-        SELECT id FROM holdfast_message WHERE shard = number AND due_at > 0 AND due_at <= $2 AND id > $1
-        ORDER BY id LIMIT $3
+        SELECT id FROM holdfast_message WHERE shard = number AND due_at > 0 AND due_at <= $2 AND id + 0 > $1
+        ORDER BY id + 0 LIMIT $3
     ) AS delayed
 ))
 ORDER BY id LIMIT $3;

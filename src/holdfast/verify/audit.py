@@ -23,6 +23,8 @@ from .subject import TABLES, Probe
 from .workloads import PROBES
 
 PROBE_TYPE = Probe.__name__
+TAKEN_IN_S = 30.0
+LOOK_S = 0.05
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What the driver raises where the store does not do as it is told."""
 
@@ -184,7 +186,13 @@ class Audit:
         return {row[0]: JobEnd(*row) for row in await self.rows(query)}
 
     async def keys_of_schedules(self) -> list[str]:
-        """Of the jobs that schedules have submitted, live ones too."""
+        """Of the jobs that schedules have submitted, live ones too, once none is on its way to its shard.
+
+        Raises TimeoutError where nobody takes one in.
+        """
+        async with asyncio.timeout(TAKEN_IN_S):
+            while await self.rows("SELECT FROM holdfast_inbox LIMIT 1"):
+                await asyncio.sleep(LOOK_S)
         found = [
             f"SELECT key FROM {table} WHERE job_type = 'tick'" for table in ("holdfast_job", "holdfast_job_archive")
         ]

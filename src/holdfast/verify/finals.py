@@ -93,10 +93,10 @@ async def _schedules(app: App, rig: Rig, silent: list[str]) -> list[Ticking]:
     """Schedules are asked first: the jobs of all that they say has fired are there then."""
     try:
         said = [await app.schedules.status(name) for name in SCHEDULES]
-    except HoldfastError as error:
-        silent.append(f"a schedule does not answer: {error!r}")
+        keys = await rig.audit.keys_of_schedules()
+    except (HoldfastError, TimeoutError) as error:
+        silent.append(f"what schedules have done is not known: {error!r}")
         return []
-    keys = await rig.audit.keys_of_schedules()
     return [ticking(one.name, one.last_at, one.missed, keys) for one in said if one.last_at is not None]
 
 

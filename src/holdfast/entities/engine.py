@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from holdfast.kit.service import Periodic
+from holdfast.kit.tasks import together
 from holdfast.metrics import MetricsService
 from holdfast.model.message import InboxRow, MessageRow
 from holdfast.model.unit import Row
@@ -103,10 +104,11 @@ class EntityEngine:
         self.delivery.catching_up.taking(fresh)
         self.leftovers.left(self.shards.held)
         try:
-            # What these entities send from here on is younger than what they sent where they were.
-            await self._around.ids.renew()
-            await self.delivery.due.adopt(fresh)
-            await self._backlog.adopt(fresh)
+            await together(
+                self._around.ids.renew(),  # what these entities send is younger than what they sent where they were
+                self.delivery.due.adopt(fresh),
+                self._backlog.adopt(fresh),  # after the one above has looked at the clock: nothing lies between them
+            )
         except BaseException:
             await self.release(fresh, timeout_s=0.0)
             raise

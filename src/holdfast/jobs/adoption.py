@@ -77,13 +77,13 @@ class Adoption:
 
     async def _adopt(self, shards: Sequence[int]) -> None:
         reader, now_us, limit = self._around.reader, self._around.clock.now_us(), self._around.settings.window
-        running, places, counts = await together(
+        running, places, counts, upcoming = await together(
             self._elsewhere.under_way(shards),
             reader.group_places(shards=shards),
             reader.live_counts(due_before=now_us, shards=shards),
+            reader.upcoming(due_after=now_us, id_after=ID_MAX, limit=limit, shards=shards),
         )
         async with self._intake.schedule.reading:
-            upcoming = await reader.upcoming(due_after=now_us, id_after=ID_MAX, limit=limit, shards=shards)
             self._holdings.add(shards)
             self._count(counts)
             for row, away in running:

@@ -30,6 +30,7 @@ class IdPool:
         self._next = 0
         self._end = 0
         self._stale_at = 0.0
+        self._renewals = 0
         self._refill_lock = asyncio.Lock()
 
     async def take(self) -> int:
@@ -62,11 +63,16 @@ class IdPool:
                 self._stale_at = self._monotonic() + BLOCK_AGE_MAX_S
 
     async def renew(self) -> None:
-        """From now on ids are above all that anybody has taken before; raises whatever `allocate` raises."""
+        """From its first step on ids are above all that anybody has taken before; raises whatever `allocate` raises."""
+        self._renewals += 1
+        self._end = self._next
         async with self._refill_lock:
             await self._fetch()
 
     async def _fetch(self) -> None:
-        first = await self._allocate(self._block)
+        renewals = -1
+        while renewals != self._renewals:  # else the block may have been given out before the renewal
+            renewals = self._renewals
+            first = await self._allocate(self._block)
         self._next, self._end = first, first + self._block
         self._stale_at = self._monotonic() + BLOCK_AGE_MAX_S

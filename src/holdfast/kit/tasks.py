@@ -18,6 +18,7 @@ R = TypeVar("R")
 R1 = TypeVar("R1")
 R2 = TypeVar("R2")
 R3 = TypeVar("R3")
+R4 = TypeVar("R4")
 
 OnError = Callable[[str, BaseException], object]
 """Called with a task's name and the exception it ended with."""
@@ -85,6 +86,12 @@ async def together(one: Awaitable[R1], two: Awaitable[R2], /) -> tuple[R1, R2]: 
 
 @overload
 async def together(one: Awaitable[R1], two: Awaitable[R2], three: Awaitable[R3], /) -> tuple[R1, R2, R3]: ...
+
+
+@overload
+async def together(
+    one: Awaitable[R1], two: Awaitable[R2], three: Awaitable[R3], four: Awaitable[R4], /
+) -> tuple[R1, R2, R3, R4]: ...
 
 
 async def together(*awaited: Awaitable[Any]) -> tuple[Any, ...]:

@@ -191,7 +191,7 @@ class Audit:
         Raises TimeoutError where nobody takes one in.
         """
         async with asyncio.timeout(TAKEN_IN_S):
-            while await self.rows("SELECT FROM holdfast_inbox LIMIT 1"):
+            while await self.rows("SELECT FROM holdfast_inbox LIMIT 1"):  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(LOOK_S)
         found = [
             f"SELECT key FROM {table} WHERE job_type = 'tick'" for table in ("holdfast_job", "holdfast_job_archive")

@@ -34,8 +34,21 @@ async def test_after_a_renewal_ids_are_above_all_that_others_have_taken() -> Non
     await ours.take()
     last = max([await theirs.take() for _ in range(10)])
     assert ours.take_now() < last
-    await ours.renew()
+    renewing = asyncio.ensure_future(ours.renew())
+    await asyncio.sleep(0)
+    assert ours.take_now() == 0
+    await renewing
     assert ours.take_now() > last
+
+
+async def test_a_block_that_was_on_its_way_when_ids_were_renewed_is_not_used() -> None:
+    counter = Counter()
+    pool = IdPool(counter.allocate, block=100)
+    taking = asyncio.ensure_future(pool.take())
+    await asyncio.sleep(0)  # it has its block, and does not know it yet
+    counter.next = 1000
+    await pool.renew()
+    assert await taking >= 1000
 
 
 async def test_who_takes_ids_slowly_gives_an_old_block_up() -> None:

@@ -127,6 +127,8 @@ class Member:
                     self.undecided[row.id] = entry.address
                 if stays is not None:
                     continue
+            except FencedOut:
+                return  # dead and not buried yet: to try again at once would leave no moment for that
             except MessageError:
                 self.inbox.wake()
             self.taking.discard(row.id)

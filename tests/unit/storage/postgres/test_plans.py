@@ -23,7 +23,8 @@ SOON = 1000
 EMPTY = 99
 """A shard without a row, beside sixteen full ones."""
 PAGES_OF_NOTHING = 40
-PAGES_OF_A_ROW = 3
+PAGES_OF_A_ROW = 5
+"""PostgreSQL 15 goes down the index for each id of a list."""
 
 FILL = f"""
     INSERT INTO holdfast_job (

@@ -70,9 +70,10 @@ class IdPool:
             await self._fetch()
 
     async def _fetch(self) -> None:
-        renewals = -1
-        while renewals != self._renewals:  # else the block may have been given out before the renewal
+        while True:
             renewals = self._renewals
             first = await self._allocate(self._block)
+            if renewals == self._renewals:  # else the block may have been given out before the renewal
+                break
         self._next, self._end = first, first + self._block
         self._stale_at = self._monotonic() + BLOCK_AGE_MAX_S

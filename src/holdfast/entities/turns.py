@@ -340,8 +340,11 @@ class HandlerTurn:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the handler may be run again after a commit that surely failed: its arguments are as they were."""
-        return not self.abandoned and all(type(argument) in SCALARS for argument in self.arguments)
+        """Whether the handler may be run again after a commit that surely failed: its arguments are as they were, and
+        it is no stream, which has moved on by an element."""
+        if self.abandoned or self.handler.options.stream:
+            return False
+        return all(type(argument) in SCALARS for argument in self.arguments)
 
     def renew(self, activation: Activation) -> None:
         """Forgets one run, for the next."""

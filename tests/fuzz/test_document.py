@@ -39,8 +39,12 @@ def ask_everything(url: str) -> int:
         import schemathesis
         from schemathesis.specs.openapi import checks
 
+    def no_failure_of_the_server(_context: Any, response: Any, case: Any) -> None:
+        ran_out = response.status_code == 504 and "timeout" in case.query  # a time that the request itself set
+        assert response.status_code < 500 or ran_out, response.text
+
     answers = [
-        schemathesis.checks.not_a_server_error,
+        no_failure_of_the_server,
         checks.status_code_conformance,
         checks.content_type_conformance,
         checks.response_headers_conformance,
@@ -53,6 +57,7 @@ def ask_everything(url: str) -> int:
         case.call_and_validate(base_url=url, headers=BEARER, checks=answers, timeout=PATIENCE_S)
         asked += 1
 
+    print(f"HOLDFAST_SEED={SEED}")  # shown where the test fails
     document = schemathesis.openapi.from_url(f"{url}/v1/openapi.json", headers=BEARER)
     for found in document.get_all_operations():
         operation = found.ok()

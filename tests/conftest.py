@@ -19,6 +19,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 
 from tests.support import nursery
@@ -35,6 +36,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     One more than its machine has cores: two fifths of the time a test waits for what it has started.
     """
     return 3 if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
+if "CI" not in os.environ:  # where it is, Hypothesis does the same by itself
+    hypothesis.settings.register_profile(
+        "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,10 +6,11 @@ from holdfast.model.job import JobEnd, JobRetry, JobRow, StartRecord, pack_attem
 from holdfast.model.message import DeadMessageRow, DoneRow, MessageRow, StateRow
 from holdfast.model.unit import Row, Unit
 from holdfast.ports.membership import Registration
+from tests.support.membership import LEASE_US
 
 REGISTRATION = Registration(
     address="unix:/run/here", version="1.2.3", types=("Cart", "Stock"), groups=("default",), weight=1.0,
-    lease_ttl_us=6_000_000,
+    lease_ttl_us=LEASE_US,
 )  # fmt: skip
 
 MESSAGE = MessageRow(

@@ -10,7 +10,7 @@ from holdfast.errors import FencedOut, StoreUnavailable
 from holdfast.model.address import Address
 from holdfast.model.cluster import GroupRow
 from holdfast.ports.store import RunnerStore
-from tests.support.membership import claim_all, renew
+from tests.support.membership import LEASE_US, claim_all, renew
 
 from .conftest import ManualClock, Place, commit
 from .rows import REGISTRATION, STATE, unit
@@ -21,7 +21,7 @@ async def test_a_runner_registers_with_all_it_said(store: RunnerStore, clock: Ma
     assert (row.runner_id, row.address, row.version) == (1, "unix:/run/here", "1.2.3")
     assert (row.types, row.groups, row.weight) == (("Cart", "Stock"), ("default",), 1.0)
     assert (row.state, row.wanted) == ("active", "active")
-    assert (row.started_at, row.expires_at) == (clock.now, clock.now + 6_000_000)
+    assert (row.started_at, row.expires_at) == (clock.now, clock.now + LEASE_US)
 
 
 async def test_an_incarnation_is_never_used_again(store: RunnerStore) -> None:
@@ -38,9 +38,9 @@ async def test_registering_reaps_the_incarnations_before(store: RunnerStore) -> 
 
 async def test_a_renewal_extends_the_lease_and_says_the_state(store: RunnerStore, clock: ManualClock) -> None:
     clock.now += 2_000_000
-    assert await renew(store, 1, lease_ttl_us=6_000_000, state="draining") is not None
+    assert await renew(store, 1, state="draining") is not None
     (row,) = await store.membership.runners()
-    assert (row.state, row.expires_at) == ("draining", clock.now + 6_000_000)
+    assert (row.state, row.expires_at) == ("draining", clock.now + LEASE_US)
 
 
 async def test_a_claim_makes_the_shards_of_a_new_group(store: RunnerStore) -> None:

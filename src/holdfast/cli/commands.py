@@ -189,6 +189,7 @@ def nemesis(
     clients: int = 1,
     lease: float = 6.0,
     pace: float = 2.0,
+    pause: float = 0.02,
     overlapping: int = 3,
     fault: Annotated[list[str] | None, Parameter(negative="")] = None,
     store: str | None = None,
@@ -215,6 +216,9 @@ def nemesis(
         Seconds of a runner's lease.
     pace
         Seconds from one fault to the next, about.
+    pause
+        Seconds between two operations of a sender: the shorter, the harder clients press. The report says how much of
+        the machine that took.
     overlapping
         How many may be there at once.
     fault
@@ -232,8 +236,8 @@ def nemesis(
     from .verifying import run_nemesis
 
     return run_nemesis(
-        minutes=minutes, seed=seed, runners=runners, clients=clients, lease=lease, pace=pace, overlapping=overlapping,
-        faults=fault or (), store=store, timeline=timeline, keep=keep, as_json=as_json,
+        minutes=minutes, seed=seed, runners=runners, clients=clients, lease=lease, pace=pace, pause=pause,
+        overlapping=overlapping, faults=fault or (), store=store, timeline=timeline, keep=keep, as_json=as_json,
     )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ logger = logging.getLogger("holdfast.cli")
 SOCKET_VARIABLE = "NOTIFY_SOCKET"
 WATCHDOG_VARIABLE = "WATCHDOG_USEC"
 LOOP_CHECK = "event loop"
+TOLD_WITHIN_S = 1.0
+"""How long a manager that does not listen may hold up whoever tells it something."""
 
 
 class Systemd:
@@ -67,6 +69,7 @@ class Systemd:
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+                line.settimeout(TOLD_WITHIN_S)
                 line.sendto(state.encode(), address)
         except OSError as error:
             logger.warning("systemd was not told %s: %s", state, error)

@@ -31,6 +31,7 @@ def run_nemesis(
     clients: int,
     lease: float,
     pace: float,
+    pause: float,
     overlapping: int,
     faults: Sequence[str],
     store: str | None,
@@ -40,7 +41,7 @@ def run_nemesis(
 ) -> Exit:
     """FAILED where a promise was not kept. Raises ConfigurationError."""
     above_zero = {"minutes": minutes, "runners": runners, "clients": clients, "pace": pace, "overlapping": overlapping}
-    _check(above_zero, lease=lease, faults=faults, store=store)
+    _check({**above_zero, "pause": pause}, lease=lease, faults=faults, store=store)
     plan = Plan(
         seed=random.SystemRandom().randrange(SEEDS) if seed is None else seed,
         seconds=minutes * 60.0,
@@ -48,6 +49,7 @@ def run_nemesis(
         clients=clients,
         lease_ttl_s=lease,
         between_s=pace,
+        pause_s=pause,
         overlapping=overlapping,
         kinds=faults,
         store=store,

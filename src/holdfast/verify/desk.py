@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from holdfast.entities.entity import Entity
-from holdfast.errors import HoldfastError, MessageError
+from holdfast.errors import AlreadyCancelled, HoldfastError, MessageError
 from holdfast.runtime.app import App
 
 from .history import Event, Outcome, Recorder, now
@@ -121,5 +121,7 @@ async def attempt(call: Callable[[], Awaitable[Any]]) -> tuple[Outcome, Any]:
         return "ok", await call()
     except MessageError as error:
         return ("no" if error.executed == "no" else "unknown"), type(error).__name__
+    except AlreadyCancelled as error:  # the job had ended: the answer to a cancel that came too late
+        return "no", type(error).__name__
     except (HoldfastError, TimeoutError) as error:
         return "unknown", type(error).__name__

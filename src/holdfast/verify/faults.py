@@ -21,7 +21,7 @@ from .history import now
 from .network import DROP_PACKETS, LINK_DOWN, RESET_CONNECTIONS, Cable, Chain, no_network
 from .relay import Direction, Relay
 from .rig import Rig
-from .wallclock import DAY_S, library
+from .wallclock import DAY_S, STEP_CLOCK, library
 
 DEAF: tuple[tuple[Direction, ...], ...] = (("in",), ("out",), ("in", "out"))
 CHAINS: tuple[Chain, ...] = ("in", "out")
@@ -326,7 +326,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="memory limit", target="process", run=starve, needs=no_memory_to_limit),
     Fault(name="drain", target="process", run=drain, weight=4),
     Fault(name="rolling restart", target="process", run=rolling_restart, of="every runner", weight=1),
-    Fault(name="step clock", target="clock", run=step_clock, needs=no_clock_to_step),
+    Fault(name=STEP_CLOCK, target="clock", run=step_clock, needs=no_clock_to_step),
     Fault(name="kill store", target="store", run=kill_store, of="store"),
     Fault(name="freeze store", target="store", run=freeze_store, of="store", weight=1),
     Fault(name=FULL_DISK, target="store", run=fill_disk, of="store", weight=1, needs=no_disk_to_fill),

@@ -142,7 +142,14 @@ class RunnerProcess(Member):
     """A runner's place: one process at a time."""
 
     def __init__(
-        self, name: str, *, links: Links, config: Callable[[Links], HostConfig], command: Sequence[str], logs: Path
+        self,
+        name: str,
+        *,
+        links: Links,
+        config: Callable[[Links], HostConfig],
+        command: Sequence[str],
+        logs: Path,
+        clock_steps: bool,
     ) -> None:
         super().__init__(name, logs)
         self.links = links
@@ -153,7 +160,7 @@ class RunnerProcess(Member):
         self._incarnation = 0
         """The first one of the process that runs now."""
         self._words: list[LastWord] = []
-        self.clock = WallClock(links.folder / "clock")
+        self.clock = WallClock(links.folder / "clock", steps=clock_steps)
 
     @property
     def address(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from .checks import check
-from .evidence import Finals, Harm, Violation
+from .evidence import Finals, Violation
 from .finals import read_finals
 from .history import Event, events, now
 from .recovery import recoveries
@@ -18,7 +18,7 @@ from .report import Report
 from .rig import Plan, Rig, rig_for
 from .stalls import STALLS, stalls
 from .storm import Storm, harms, kinds_of, mark_overlaps, storm
-from .strain import strain_noted
+from .strain import Strain, strain_noted
 from .timeline import picture
 
 UNCOUNTED = ("probe", "run", STALLS)
@@ -63,10 +63,10 @@ async def _rest(rig: Rig) -> list[str]:
         await asyncio.sleep(0.2)
 
 
-def _report(rig: Rig, found: Storm, strain: Sequence[Harm], seen: Sequence[Event], finals: Finals) -> Report:
+def _report(rig: Rig, found: Storm, strain: Strain, seen: Sequence[Event], finals: Finals) -> Report:
     plan = rig.plan
     stalled = list(stalls(seen, lease_s=plan.lease_ttl_s))
-    harmed = [*harms(found.injections, margin_s=2 * plan.lease_ttl_s), *strain, *stalled]
+    harmed = [*harms(found.injections, margin_s=2 * plan.lease_ttl_s), *strain.moments, *stalled]
     checked = check(seen, finals, harmed, told=rig.say)
     by_themselves = [what for member in rig.members for what in member.ended_by_itself]
     violations = [*checked.violations, *(Violation("process", what) for what in (*by_themselves, *found.errors))]
@@ -77,6 +77,7 @@ def _report(rig: Rig, found: Storm, strain: Sequence[Harm], seen: Sequence[Event
         seconds=plan.seconds,
         lease_ttl_s=plan.lease_ttl_s,
         runners=plan.runners,
+        processors_busy=strain.busy,
         acknowledged=dict(Counter(event.workload for event in noted if event.outcome == "ok")),
         unknown=sum(event.outcome == "unknown" for event in noted),
         faults=dict(kinds_of(found.struck)),
@@ -90,7 +91,7 @@ def _report(rig: Rig, found: Storm, strain: Sequence[Harm], seen: Sequence[Event
             "jobs run": sum(event.workload == "run" for event in seen),
             "occurrences of schedules": sum(one.fired for one in finals.schedules),
             "runners whose counters were compared": finals.counted,
-            "times the store was slow to answer": len(strain),
+            "times the store was slow to answer": len(strain.moments),
             "times a runner stood still": len(stalled),
         },
         recoveries=recoveries(found.injections, seen, lease_ttl_s=plan.lease_ttl_s),

@@ -1,9 +1,11 @@
-"""What Linux says of a process; elsewhere nothing is known."""
+"""What Linux says of a process, and of the machine; elsewhere nothing is known."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 
 def runs(pid: int) -> bool:
@@ -29,6 +31,25 @@ def most_memory(pid: int) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmPeak:")), None)
+
+
+class Processors(NamedTuple):
+    """How long all processors of the machine together have worked since it was started, and how long there were."""
+
+    worked_s: float
+    there_s: float
+
+
+def processors() -> Processors | None:
+    """Source: proc(5), /proc/stat; what was stolen from a virtual machine, it had not."""
+    try:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except OSError:
+        return None
+    user, nice, system, idle, io_wait, *interrupts_and_stolen = ticks
+    worked = user + nice + system + sum(interrupts_and_stolen)
+    per_s = os.sysconf("SC_CLK_TCK")
+    return Processors(worked / per_s, (worked + idle + io_wait) / per_s)
 
 
 def _state(pid: int) -> str | None:

@@ -21,6 +21,8 @@ class Report:
     seconds: float
     lease_ttl_s: float
     runners: int
+    processors_busy: float | None
+    """The share of the machine's processor time that was used, 0 to 1."""
     acknowledged: dict[str, int]
     """Operations by workload."""
     unknown: int
@@ -55,6 +57,7 @@ class Report:
             "seconds": round(self.seconds, 1),
             "runners": self.runners,
             "lease_ttl_s": self.lease_ttl_s,
+            "processors_busy": None if self.processors_busy is None else round(self.processors_busy, 2),
             "acknowledged": {"total": sum(self.acknowledged.values()), **self.acknowledged},
             "unknown": self.unknown,
             "faults": {"total": sum(self.faults.values()), "overlapping": self.overlapping, "kinds": self.faults},
@@ -77,6 +80,11 @@ class Report:
             "folder": self.folder,
         }
 
+    @property
+    def _used(self) -> str:
+        busy = self.processors_busy
+        return "how busy the machine was is not known here" if busy is None else f"the machine was {busy:.0%} busy"
+
     def text(self) -> str:
         return "\n".join(self._lines())
 
@@ -85,6 +93,7 @@ class Report:
         kinds = Counter(violation.kind for violation in self.violations)
         lines = [
             f"nemesis: seed {self.seed}, {self.seconds:.0f} s, {self.runners} runners, lease {self.lease_ttl_s:g} s",
+            f"  {self._used}",
             f"  {total} operations acknowledged, {self.unknown} with an unknown outcome",
             *(f"    {name:<12} {count}" for name, count in sorted(self.acknowledged.items())),
             f"  {sum(self.faults.values())} faults of {len(self.faults)} kinds, {self.overlapping} of them overlapping",

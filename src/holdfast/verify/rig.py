@@ -23,6 +23,7 @@ from .host import HostConfig
 from .network import NETWORK_FAULTS, Network, no_network
 from .postgres import LocalPostgres
 from .relay import Dial
+from .wallclock import STEP_CLOCK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Plan:
     lease_ttl_s: float = 6.0
     drain_timeout_s: float = 10.0
     pause_s: float = 0.02
+    """Seconds between two operations of a sender: how hard clients press."""
     overlapping: int = 3
     """Faults at the same time, at most."""
     between_s: float = 2.0
@@ -200,7 +202,14 @@ class _Makers:
             )
 
         links = await self.links(f"r{number}", runner=number)
-        return RunnerProcess(name, links=links, config=config, command=self.plan.host, logs=self.folder / "logs")
+        return RunnerProcess(
+            name,
+            links=links,
+            config=config,
+            command=self.plan.host,
+            logs=self.folder / "logs",
+            clock_steps=self.plan.wants(STEP_CLOCK),
+        )
 
     async def client(self, name: str, *, probes: bool = False) -> ClientProcess:
         def config(life: str, links: Links) -> ClientConfig:

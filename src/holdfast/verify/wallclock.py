@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+STEP_CLOCK = "step clock"
 DAY_S = 86400
 _PLACES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
 
@@ -16,10 +17,14 @@ def library() -> Path | None:
 
 
 class WallClock:
-    """The offset that a process started with `environment` has; a file, so that it can change meanwhile."""
+    """The offset that a process started with `environment` has; a file, so that it can change meanwhile.
 
-    def __init__(self, path: Path) -> None:
+    Where it is never to be stepped the process reads the machine's own, which is four times as fast.
+    """
+
+    def __init__(self, path: Path, *, steps: bool) -> None:
         self._path = path
+        self._library = library() if steps else None
         self.step(0)
 
     def step(self, seconds: int) -> None:
@@ -29,11 +34,10 @@ class WallClock:
     @property
     def environment(self) -> dict[str, str]:
         """Empty where the library is missing."""
-        found = library()
-        if found is None:
+        if self._library is None:
             return {}
         return {
-            "LD_PRELOAD": str(found),
+            "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._path),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from holdfast.cli import signals as signals_module
 from holdfast.cli.loops import LoopName, run_on
 from holdfast.cli.signals import SIGNALS, StopSignals
 
@@ -25,8 +26,9 @@ async def forever(signals: StopSignals, seen: list[str]) -> None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_the_first_asks_and_the_second_cancels(loop: LoopName) -> None:
+def test_the_first_asks_and_the_second_cancels(loop: LoopName, monkeypatch: pytest.MonkeyPatch) -> None:
     """The previous handlers are back when the block has ended, and no timer is left to end the process."""
+    monkeypatch.setattr(signals_module, "STOP_S", 600.0)
     seen: list[str] = []
 
     async def main() -> None:
@@ -41,7 +43,7 @@ def test_the_first_asks_and_the_second_cancels(loop: LoopName) -> None:
             work.cancel()
             await asyncio.wait({work})
             assert signals._force.finished.is_set() is False
-        signals._force.join(1.0)
+        signals._force.join(60.0)
         assert not signals._force.is_alive()
 
     before = signal.getsignal(signal.SIGTERM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,6 +18,14 @@ from holdfast.settings import ClusterSettings
 from holdfast.testing.loop import run
 from tests.support.ownership import Member, until
 from tests.support.shared_store import FakeStore, SharedStore, refuse
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """A lease that can't be kept says so again and again."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 async def started(member: Member) -> Member:
@@ -36,6 +45,7 @@ def test_a_lease_that_is_kept_does_not_lapse() -> None:
     run(main())
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_lease_that_cannot_be_renewed_lapses_before_the_store_ends_it() -> None:
     async def main() -> None:
         shared = SharedStore()
@@ -46,11 +56,10 @@ def test_a_lease_that_cannot_be_renewed_lapses_before_the_store_ends_it() -> Non
         assert member.metrics.cluster.lease_renewals.value(outcome="error") > 1
         await member.lease.leave()
 
-    logging.disable(logging.WARNING)
     run(main())
-    logging.disable(logging.NOTSET)
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_late_renewal_of_who_was_not_reaped_is_valid() -> None:
     async def main() -> None:
         member = await started(Member(SharedStore()))
@@ -63,11 +72,10 @@ def test_a_late_renewal_of_who_was_not_reaped_is_valid() -> None:
         assert not member.lease.lost
         await member.lease.leave()
 
-    logging.disable(logging.WARNING)
     run(main())
-    logging.disable(logging.NOTSET)
 
 
+@pytest.mark.usefixtures("quiet")
 def test_after_a_failure_the_line_is_opened_anew() -> None:
     async def main() -> None:
         member = await started(Member(SharedStore()))
@@ -78,9 +86,7 @@ def test_after_a_failure_the_line_is_opened_anew() -> None:
         member.store.lease_calls.before = before
         await member.lease.leave()
 
-    logging.disable(logging.WARNING)
     run(main())
-    logging.disable(logging.NOTSET)
 
 
 def test_a_loop_that_stands_still_for_too_long_gives_up_its_lease() -> None:

@@ -16,6 +16,8 @@ from holdfast.model.unit import Unit
 
 from .rig import SHARDS, Rig, eventually, simulated, until
 
+PATIENCE_S = 120.0
+
 
 @simulated
 async def test_a_drain_lets_running_attempts_end_and_starts_nothing(rig: Rig) -> None:
@@ -222,7 +224,7 @@ async def test_a_thread_that_outlasts_the_drain_is_given_back(rig: Rig) -> None:
         calls.append(1)
         begun.set()
         if len(calls) == 1:
-            release.wait(10)
+            assert release.wait(PATIENCE_S)
         return len(calls)
 
     await rig.open()

@@ -129,6 +129,11 @@ class FakeCluster:
         heir.owned |= runner.owned
         runner.owned.clear()
 
+    def under_way(self, runner_id: int) -> int:
+        """Questions that have left for a runner and wait for their answer."""
+        peer = self.links._links[runner_id].current  # pyright: ignore[reportPrivateUsage]
+        return 0 if peer is None else peer.waiting
+
     async def close(self) -> None:
         await self.links.stop()
         for runner in self.registered:

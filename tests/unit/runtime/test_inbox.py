@@ -40,6 +40,8 @@ class Played:
         self.again: Callable[[], None] = lambda: None
         self.meanwhile: Callable[[], None] = lambda: None
         self.served = True
+        self.may_commit = asyncio.Event()
+        self.may_commit.set()
         engines: Any = SimpleNamespace(inbound=self, leftovers=Leftovers())
         store: Any = SimpleNamespace(inbox_reader=self, inbox_changed=self.changed)
         self.taking = InboxTaking(
@@ -84,7 +86,7 @@ class Played:
         self.begun.append(row.id)
         if row.id in self.not_here:
             raise EntityNotAssignedToRunner("the shard has just left, and is back")
-        await asyncio.sleep(0.001)
+        await self.may_commit.wait()
         self.meanwhile()
         if row.id in self.failing:
             raise PersistenceError("the server went away")
@@ -148,12 +150,18 @@ async def test_a_shard_that_leaves_while_its_inbox_is_read_is_not_said_to_be_tak
 async def test_what_is_being_taken_goes_on_without_its_asker_and_the_next_one_waits_for_it() -> None:
     """Its row may be out of the inbox before its commit is known here."""
     played = Played((1, "anna"))
+    played.may_commit.clear()
     asking = asyncio.ensure_future(played.taking.taken(1))
     for _ in range(8):
         await asyncio.sleep(0)
     assert played.begun == [1] and played.rows
     asking.cancel()
-    await played.taking.taken(1)
+    asking_again = asyncio.ensure_future(played.taking.taken(1))
+    for _ in range(8):
+        await asyncio.sleep(0)
+    assert not asking_again.done()
+    played.may_commit.set()
+    await asking_again
     assert played.begun == [1]
     assert not played.rows
     await played.taking.stop()

@@ -23,6 +23,7 @@ from holdfast.model.address import Address
 from holdfast.model.envelope import FOLLOWS, ONE_WAY, RETRY, Accepted, Call, Reply, Result
 from holdfast.runtime.remote.lines import BATCH_MAX, LEFT, Lines
 from holdfast.runtime.remote.links import Links
+from holdfast.testing.loop import run
 
 CART = Address("Cart", "c")
 OTHER = Address("Cart", "o")
@@ -282,17 +283,21 @@ async def test_what_was_answered_before_the_loss_is_not_sent_again(rig: Rig) -> 
     assert (await second).message_id == peer.ids[0]
 
 
-async def test_a_refusal_for_now_is_tried_again_after_a_pause(rig: Rig) -> None:
-    task = rig.send()
-    await rig.passes()
-    rig.peer.answer(0, RunnerUnavailable("starting"))
-    await rig.passes()
-    assert len(rig.peer.sent) == 1, "the runner was asked again at once"
-    async with asyncio.timeout(30):
-        while len(rig.peer.sent) < 2:  # noqa: ASYNC110 - the pause is a timer of the lines
-            await asyncio.sleep(0.005)
-    rig.peer.answer(1)
-    assert (await task).message_id == rig.peer.ids[0] == rig.peer.ids[1]
+def test_a_refusal_for_now_is_tried_again_after_a_pause() -> None:
+    async def main() -> None:
+        rig = Rig()
+        await rig.start()
+        task = rig.send()
+        await rig.passes()
+        rig.peer.answer(0, RunnerUnavailable("starting"))
+        await rig.passes()
+        assert len(rig.peer.sent) == 1, "the runner was asked again at once"
+        await until(lambda: len(rig.peer.sent) == 2)
+        rig.peer.answer(1)
+        assert (await task).message_id == rig.peer.ids[0] == rig.peer.ids[1]
+        await rig.close()
+
+    run(main(), seed=None)
 
 
 async def test_a_refusal_for_good_is_the_senders_and_the_next_goes_on(rig: Rig) -> None:

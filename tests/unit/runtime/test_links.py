@@ -129,6 +129,7 @@ async def test_a_frozen_runner_that_was_reaped_is_given_up_and_its_calls_are_of_
     assert await ask(cluster, 1) == 1
     cluster.network.partition("client", "1")
     waiting = asyncio.create_task(ask(cluster, 1))
+    await until(lambda: cluster.under_way(1) == 1)
     cluster.reap(first, second)
     with pytest.raises(RpcClientError) as raised:
         await waiting
@@ -143,6 +144,7 @@ async def test_a_question_that_may_be_asked_twice_survives_a_frozen_runner(
     assert await ask(cluster, 1) == 1
     cluster.network.partition("client", "1")
     waiting = asyncio.create_task(ask(cluster, 1, repeatable=True))
+    await until(lambda: cluster.under_way(1) == 1)
     cluster.reap(first, second)
     assert await waiting == 2
     await first.die()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from holdfast.verify import strain
-from holdfast.verify.evidence import Harm
+from holdfast.verify.proc import Processors, processors
 from holdfast.verify.rig import Rig
 
 
@@ -46,7 +47,17 @@ async def test_only_late_answers_are_noted_whether_they_came_or_not(monkeypatch:
     rig = SimpleNamespace(audit=store, plan=SimpleNamespace(lease_ttl_s=4.0))
     async with strain.strain_noted(cast(Rig, rig)) as found:
         await asyncio.wait_for(store.asked_all.wait(), 20)
-    assert [(round(harm.began, 1), round(harm.ended, 1)) for harm in found] == [(96.1, 107.1), (99.3, 116.3)]
-    assert {harm.target for harm in found} == {"store"}
-    assert isinstance(found[0], Harm)
+    assert [(round(harm.began, 1), round(harm.ended, 1)) for harm in found.moments] == [(96.1, 107.1), (99.3, 116.3)]
+    assert {harm.target for harm in found.moments} == {"store"}
     assert store.closed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how busy its processors were")
+async def test_how_busy_the_machine_was_is_a_share_of_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([Processors(10.0, 100.0), Processors(13.0, 104.0)])
+    assert processors() is not None
+    monkeypatch.setattr(strain, "processors", lambda: next(readings))
+    rig = SimpleNamespace(audit=Answering(), plan=SimpleNamespace(lease_ttl_s=4.0))
+    async with strain.strain_noted(cast(Rig, rig)) as found:
+        pass
+    assert found.busy == 0.75

@@ -18,7 +18,6 @@ from .parts import Part, parts_of
 from .sessions import Sessions, WriteSession
 from .transaction import PostgresTransaction
 
-"""What the server's own limit on a statement gets on top before this side gives up waiting for its answer."""
 _BEGIN_POOLED = f"BEGIN; {LOCAL_PLANS}"
 """A pooler's sessions are not ours to set up; inside a transaction both halves of a statement meet the same one."""
 

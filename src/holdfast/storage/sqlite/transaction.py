@@ -23,6 +23,8 @@ from .writer import UnitWriter, roll_back
 N = TypeVar("N")
 T = TypeVar("T")
 
+STEPS_UNWATCHED = 100_000
+"""Instructions of SQLite's machine from one look to the next whether the statement is to end: some milliseconds."""
 _OURS = "holdfast_"
 _WRITES = frozenset(
     {
@@ -59,8 +61,10 @@ class InteractiveConnection:
         self.writer = UnitWriter(connection, sql)
         self.current: InteractiveTransaction | None = None
         self._ours = False
+        self._stopped = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="holdfast-transaction")
         connection.authorizer = self._authorize
+        connection.set_progress_handler(lambda: self._stopped and not self._ours, STEPS_UNWATCHED)
 
     def submit(self, act: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Runs `act` in the thread, after all that was submitted before."""
@@ -75,6 +79,7 @@ class InteractiveConnection:
         self.connection.close()
 
     def begin(self) -> None:
+        self._stopped = False
         self._privileged(lambda: self.connection.execute("BEGIN IMMEDIATE", can_cache=False))
 
     def commit(self, unit: Unit, incarnation: int | None) -> None:
@@ -100,6 +105,11 @@ class InteractiveConnection:
 
     def fetch(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         return self._of_user(sql, args)
+
+    def stop(self) -> None:
+        """Ends the user's statement that runs, or is about to; callable from any thread."""
+        self._stopped = True  # an interrupt alone would miss one that has not begun
+        self.connection.interrupt()
 
     def _of_user(self, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
         if not self.connection.in_transaction:
@@ -208,7 +218,7 @@ class InteractiveTransaction:
     def _expire(self, timeout_s: float) -> None:
         if not self._over:
             self._end(f"it was open for more than {timeout_s} s and was rolled back")
-            self._where.connection.interrupt()
+            self._where.stop()
             self._taken_back()
 
     def _end(self, why: str) -> None:

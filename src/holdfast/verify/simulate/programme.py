@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from time import process_time
 from typing import Any
 
+from holdfast.verify.parent import end_with_parent
+
 from .plan import Plan, plan_of
 from .run import Outcome, simulate
 from .shrink import shrunk
@@ -117,7 +119,8 @@ def run_seeds(
             runs += _run_chunk(chunk)
             told(len(runs))
     else:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=spawn, initializer=end_with_parent) as pool:
             for some in pool.map(_run_chunk, chunks):
                 runs += some
                 told(len(runs))

@@ -30,7 +30,7 @@ async def test_a_lease_is_kept_from_another_thread_while_the_stores_loop_stands_
 
     thread = threading.Thread(target=lambda: asyncio.run(keep()))
     thread.start()
-    thread.join(20)  # the loop of this test does nothing until then
+    thread.join(120)  # the loop of this test does nothing until then
     assert not thread.is_alive()
     assert owner.lease_on_thread
     (row,) = await owner.membership.runners()

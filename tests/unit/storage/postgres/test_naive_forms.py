@@ -166,16 +166,15 @@ class FrozenReader:
         await asyncio.gather(self._reading, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_naive_no_timeout_of_the_server_ends_a_frozen_reader(database: Database) -> None:
     """It is neither idle nor to be cancelled while it waits for its client: `tcp_user_timeout` or a reaper ends it."""
     owner, reaper = await database.runner(), await database.connect()
     session = await owner.sessions.take(1)
-    await session.connection.execute(
-        "SET statement_timeout = '100ms'; SET idle_in_transaction_session_timeout = '100ms'"
-    )
+    await session.connection.execute("SET statement_timeout = '3s'; SET idle_in_transaction_session_timeout = '3s'")
     reader = FrozenReader(session)
     await reader.freeze(database)
-    over = "SELECT clock_timestamp() - query_start > '500ms' FROM pg_stat_activity WHERE pid = $1"
+    over = "SELECT clock_timestamp() - query_start > '4s' FROM pg_stat_activity WHERE pid = $1"
     await database._until(over, reader.pid)
     assert await reaper.fetchval("SELECT wait_event FROM pg_stat_activity WHERE pid = $1", reader.pid) == "ClientWrite"
     await reader.end()

@@ -10,6 +10,8 @@ import pytest
 from holdfast.errors import FencedOut, PersistenceError
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
+from holdfast.storage.postgres import connection
+from holdfast.storage.postgres.connection import PostgresOptions
 from holdfast.storage.postgres.store import PostgresRunnerStore
 from tests.support.membership import renew
 
@@ -23,7 +25,7 @@ CART = Address("Cart", "c-1")
 async def end_sessions(database: Database) -> None:
     """What a restart of the server does to its clients."""
     await database.admin.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND application_name LIKE 'holdfast%'"
     )
 
@@ -38,7 +40,7 @@ async def test_everything_goes_on_after_all_sessions_were_ended(database: Databa
         assert await owner.messages.state(CART) == (version - 1, 1, b"state")
         await owner.journal.commit([unit(STATE._replace(version=version))])
         await owner.inbox.leave([(version, 0, InboxKind.JOB, b"")])
-        assert await renew(owner, 1, lease_ttl_us=6_000_000, state="active")
+        assert await renew(owner, 1)
     transaction = await owner.journal.begin(timeout_s=60)
     await transaction.commit(unit(STATE._replace(version=6)))
     assert len(await owner.inbox_reader.inbox(limit=9)) == 3
@@ -55,35 +57,40 @@ async def commit_unheard(database: Database, owner: PostgresRunnerStore) -> asyn
     return committing
 
 
-def deafen(connection: Any) -> None:
-    """The line lives and takes what is sent; nothing comes back on it. No operating system ends such a line."""
-    connection._transport.pause_reading()
+def deafen(line: Any) -> None:
+    """It lives and takes what is sent; nothing comes back on it. No operating system ends such a line."""
+    line._transport.pause_reading()
 
 
-SHORT_S = 0.1
-"""The longest statement, where an answer is waited for in vain."""
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This side soon gives up waiting for an answer; the server has its usual time."""
+    monkeypatch.setattr(connection, "_ANSWER_GRACE_S", 2.0 - PostgresOptions(url="").statement_s)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_read_whose_answer_never_comes_is_asked_again_on_another_line(database: Database) -> None:
-    owner = await database.runner(statement_s=SHORT_S)
+    owner = await database.runner()
     await owner.journal.commit([unit(STATE)])
-    async with owner.pool.take() as connection:
-        deafen(connection)
+    async with owner.pool.take() as line:
+        deafen(line)
     assert await asyncio.wait_for(owner.messages.state(CART), 30) == (1, 1, b"state")
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_the_outcome_of_a_commit_is_found_where_the_first_question_for_it_gets_no_answer(
     database: Database,
 ) -> None:
-    owner = await database.runner(statement_s=SHORT_S)
-    async with owner._ending.take() as connection:  # pyright: ignore[reportPrivateUsage]
-        deafen(connection)
+    owner = await database.runner()
+    async with owner._ending.take() as line:  # pyright: ignore[reportPrivateUsage]
+        deafen(line)
     committing = await commit_unheard(database, owner)
     await asyncio.wait_for(committing, 30)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_users_transaction_whose_commit_gets_no_answer_comes_to_an_end(database: Database) -> None:
-    owner = await database.runner(statement_s=SHORT_S)
+    owner = await database.runner()
     transaction = await owner.journal.begin(timeout_s=60)
     await transaction.execute("INSERT INTO holdfast_meta VALUES ('user', '1')")
     deafen(transaction._connection)
@@ -92,14 +99,15 @@ async def test_a_users_transaction_whose_commit_gets_no_answer_comes_to_an_end(d
     assert await database.states() == 0
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_writers_line_that_never_opens_writes_nothing(database: Database, monkeypatch: Any) -> None:
-    owner = await database.runner(statement_s=SHORT_S)
+    owner = await database.runner()
     connect = owner.sessions._connect  # pyright: ignore[reportPrivateUsage]
 
     async def connect_deaf() -> Any:
-        connection = await connect()
-        deafen(connection)
-        return connection
+        line = await connect()
+        deafen(line)
+        return line
 
     monkeypatch.setattr(owner.sessions, "_connect", connect_deaf)
     with pytest.raises(PersistenceError) as refused:

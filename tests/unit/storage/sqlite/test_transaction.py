@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from holdfast.errors import PersistenceError, UsageError
 from holdfast.ports.store import RunnerStore
 from holdfast.storage.open import open_runner_store
+from holdfast.storage.sqlite.transaction import InteractiveTransaction
 from tests.conformance.rows import REGISTRATION, STATE, unit
 
 RECURSIVE = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
@@ -147,6 +149,24 @@ async def test_a_slow_statement_does_not_hold_the_loop_and_ends_with_its_time(st
         await asyncio.wait_for(slow, 30)
     with pytest.raises(PersistenceError, match="open for more than"):
         await transaction.execute("INSERT INTO orders (sku) VALUES ('late')")
+    assert await orders(store) == []
+
+
+async def test_a_statement_that_begins_after_its_time_ends_too(store: RunnerStore) -> None:
+    """There is nothing to interrupt yet when the time is over, and it would keep everybody else from writing."""
+    transaction = await store.journal.begin(timeout_s=0.05)
+    assert isinstance(transaction, InteractiveTransaction)
+    gate = threading.Event()
+    held_up = transaction._where.submit(gate.wait)  # pyright: ignore[reportPrivateUsage]
+    slow = asyncio.ensure_future(transaction.fetch(RECURSIVE))
+    with pytest.raises(PersistenceError, match="open for more than"):
+        while True:
+            transaction.native(apsw.Connection)
+            await asyncio.sleep(0.005)
+    gate.set()
+    with pytest.raises(PersistenceError):
+        await asyncio.wait_for(slow, 30)
+    await held_up
     assert await orders(store) == []
 
 

@@ -172,7 +172,7 @@ def _bound_silence(connection: Connection, silence_s: float) -> None:
 async def open_at_start(options: PostgresOptions) -> Connection:
     """The first connection of a process, whose failure is for the operator to put right. Raises StoreUnavailable."""
     try:
-        return await open_connection(options, session_settings(options, "read"), url=options.direct_url, bounded=False)
+        return await open_connection(options, session_settings(options, "read"), url=options.direct_url)
     except PersistenceError as error:
         raise StoreUnavailable(str(error)) from error
 

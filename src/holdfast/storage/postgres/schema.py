@@ -12,6 +12,8 @@ from .faults import DRIVER_ERRORS, translated
 
 STEPS_PACKAGE = "holdfast.storage.postgres.migrations"
 
+_STEP_S = 86_400.0
+"""The longest step: one that fills a column of a large table may take hours."""
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('holdfast_migration'), hashtext(current_schema()))"
 _MAKE_TABLE = """CREATE TABLE IF NOT EXISTS holdfast_migration (
     number integer PRIMARY KEY,
@@ -63,9 +65,9 @@ async def _apply_next(connection: Connection, now_us: int) -> Step | None:
         if missing:
             await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
             await connection.execute(_MAKE_TABLE)
-            await connection.execute(missing[0].sql)
+            await connection.execute(missing[0].sql, timeout=_STEP_S)
             await connection.execute(_NOTE, missing[0].number, missing[0].name, missing[0].checksum, now_us)
-        await connection.execute("COMMIT")
+        await connection.execute("COMMIT", timeout=_STEP_S)
     except DRIVER_ERRORS as error:
         connection.terminate()
         raise translated(error, True) from error

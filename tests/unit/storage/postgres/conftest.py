@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -51,11 +50,9 @@ class Database:
         self.clock = ManualClock()
         self._stack = stack
 
-    async def runner(
-        self, *, shards: int = 1, url: str | None = None, statement_s: float = 10.0
-    ) -> PostgresRunnerStore:
+    async def runner(self, *, shards: int = 1, url: str | None = None) -> PostgresRunnerStore:
         """A further runner, registered, with all shards that nobody owned."""
-        store = await open_runner(replace(options(url or self.url, clock=self.clock), statement_s=statement_s))
+        store = await open_runner(options(url or self.url, clock=self.clock))
         self._stack.push_async_callback(store.close)
         runner_id = await store.membership.register(REGISTRATION)
         await claim_all(store, runner_id, shards=shards)

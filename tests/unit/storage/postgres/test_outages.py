@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import FencedOut, PersistenceError
+from holdfast.errors import FencedOut, PersistenceError, StoreUnavailable
 from holdfast.model.address import Address
 from holdfast.model.inbox import InboxKind
-from holdfast.storage.postgres import connection
-from holdfast.storage.postgres.connection import PostgresOptions
-from holdfast.storage.postgres.store import PostgresRunnerStore
+from holdfast.storage.postgres import connection, store
+from holdfast.storage.postgres.connection import PostgresOptions, open_at_start
+from holdfast.storage.postgres.store import PostgresRunnerStore, open_runner
 from tests.support.membership import renew
 
 from .conftest import STATE, Database, pid_of, unit
@@ -115,6 +115,22 @@ async def test_a_writers_line_that_never_opens_writes_nothing(database: Database
     assert refused.value.executed == "no"
     monkeypatch.undo()
     await owner.journal.commit([unit(STATE)])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_start_whose_first_question_gets_no_answer_is_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for ever: nothing is sent on the line that could be found not to arrive."""
+
+    async def open_deaf(options: PostgresOptions) -> Any:
+        line = await open_at_start(options)
+        deafen(line)
+        return line
+
+    monkeypatch.setattr(store, "open_at_start", open_deaf)
+    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+        await asyncio.wait_for(open_runner(PostgresOptions(url=database.url)), 30)
 
 
 async def test_a_commit_whose_task_is_cancelled_too_late_says_that_it_committed(database: Database) -> None:

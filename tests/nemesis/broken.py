@@ -27,7 +27,6 @@ from holdfast.runtime.commits import MeteredJournal
 from holdfast.storage.postgres.parts import Statements
 from holdfast.storage.postgres.sessions import Sessions
 from holdfast.verify.host import HostConfig, run
-from holdfast.verify.parent import end_with_parent
 
 LATER_S = 0.05
 FENCE = "SELECT 1 FROM holdfast_fence WHERE runner_id = $1 AND slot = $2"
@@ -187,6 +186,5 @@ BROKEN: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    end_with_parent()
     BROKEN[sys.argv[1]]()
     run(msgspec.json.decode(sys.argv[2], type=HostConfig))

@@ -95,12 +95,12 @@ def _close_all() -> None:
 
 
 def _serve(module: str) -> None:
-    main = importlib.import_module(module).main
+    main, nursery = importlib.import_module(module).main, os.getpid()
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
         if child == 0:
-            end_with_parent()
+            end_with_parent(nursery)
             os.environ.clear()
             os.environ.update(asked["environment"])
             print("born", os.getpid(), flush=True)

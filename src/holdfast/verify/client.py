@@ -22,6 +22,8 @@ class ClientConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the rig tells a client."""
 
     name: str
+    parent: int
+    """The process that has started it, with which it ends."""
     store: str
     folder: str
     """Where its events go."""
@@ -68,8 +70,8 @@ async def _sender(workload: Workload, desk: Desk) -> None:
 
 
 def main() -> None:
-    end_with_parent()
     config = msgspec.json.decode(sys.argv[1], type=ClientConfig)
+    end_with_parent(config.parent)
     asyncio.run(work(config))
 
 

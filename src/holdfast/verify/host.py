@@ -43,6 +43,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What the rig tells a runner."""
 
     name: str
+    parent: int
+    """The process that has started it, with which it ends."""
     folder: str
     """Where its diary goes."""
     store: str
@@ -148,6 +150,7 @@ async def _hold(tx: Transaction) -> None:
 
 def run(config: HostConfig) -> None:
     """Serves to the end, on the event loop that `holdfast run` uses."""
+    end_with_parent(config.parent)
     diary = Recorder(Path(config.folder) / f"{config.name}.{os.getpid()}.events")
     diaries.append((config.name, diary))
     end_watch = note_stalls(diary, config.name, lease_s=config.lease_ttl_s)
@@ -165,7 +168,6 @@ def _loop_factory() -> Any:
 
 
 def main() -> None:
-    end_with_parent()
     run(msgspec.json.decode(sys.argv[-1], type=HostConfig))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -193,6 +194,7 @@ class _Makers:
         def config(links: Links) -> HostConfig:
             return HostConfig(
                 name=name,
+                parent=os.getpid(),
                 folder=str(self.folder / "events"),
                 store=self._store_through(links),
                 listen=f"{LOOPBACK}:{links.port}",
@@ -215,6 +217,7 @@ class _Makers:
         def config(life: str, links: Links) -> ClientConfig:
             return ClientConfig(
                 name=life,
+                parent=os.getpid(),
                 store=self._store_through(links),
                 folder=str(self.folder / "events"),
                 seed=self.plan.seed,

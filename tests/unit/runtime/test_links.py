@@ -17,7 +17,7 @@ from holdfast.errors import (
     SendTimeout,
 )
 from holdfast.model.cluster import ShardRow
-from holdfast.model.envelope import Call, Request
+from holdfast.model.envelope import Call, Request, Result
 from holdfast.ports.transport import Identity, Peer
 from holdfast.runtime.questions import MOVED, Moved, pack
 from holdfast.runtime.remote.asking import Asker
@@ -135,6 +135,25 @@ async def test_a_frozen_runner_that_was_reaped_is_given_up_and_its_calls_are_of_
         await waiting
     assert raised.value.executed == "unknown"
     assert await ask(cluster, 1) == 2
+    await first.die()
+
+
+async def test_a_reaped_runner_that_has_come_back_as_another_still_answers_what_it_was_asked(
+    cluster: FakeCluster, first: FakeRunner, second: FakeRunner
+) -> None:
+    first.mute = True
+    waiting = asyncio.create_task(ask(cluster, 1))
+    await until(lambda: len(first.calls) == 1)
+    cluster.reap(first, second)
+    (old,) = first.listener.peers if first.listener else ()
+    cluster.links.astray()
+    await until(lambda: 1 not in cluster.links._links)
+    assert await ask(cluster, 1) == 2, "it is still asked"
+    for _ in range(3):
+        await cluster.links._look()
+    old.send(Result(first.calls[0].correlation, b"7"))
+    assert await waiting == 7
+    await until(lambda: not first.listener or not first.listener.peers)
     await first.die()
 
 

@@ -130,10 +130,19 @@ class RunnerLink:
         return self._tried and self.peer is None
 
     @property
+    def owes(self) -> bool:
+        """Whether the runner owes answers; also while it is going away."""
+        return self.current is not None and bool(self.current.waiting)
+
+    @property
     def silent_s(self) -> float:
         """Seconds for which the runner owes answers and gave no sign of life; 0 where it owes none."""
-        peer = self.peer
-        return peer.silent_s if peer is not None and peer.waiting else 0.0
+        return self.current.silent_s if self.current is not None and self.current.waiting else 0.0
+
+    def probe(self) -> None:
+        """Asks the runner for a sign of life."""
+        if self.current is not None:
+            self.current.probe()
 
     async def reached(self, timeout_s: float) -> Peer | None:
         """The runner, once it is connected; None when the first try, or the time, has ended without one."""

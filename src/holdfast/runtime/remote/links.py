@@ -3,7 +3,9 @@
 An embedded store has one runner, which owns everything: `OneLink`. On a shared store `LinksByOwner` asks the routes
 for the owner of a shard and keeps one connection to each runner it has had something for. Where a runner refuses
 because the shard has moved, can't be reached, or owes answers and gives no sign of life, the store is asked who owns
-what now; a runner that is not registered any more is given up, so that whoever waits for it hears so.
+what now. A runner that is not registered any more is asked nothing more, and given up when it owes no answer or gives
+no sign of life, so that whoever waits for it hears so; one that lost its lease and has come back as another still
+answers what it was asked before.
 """
 
 from __future__ import annotations
@@ -252,6 +254,7 @@ class LinksByOwner:
         self._routes = routes
         self._dialling = dialling
         self._links: dict[int, RunnerLink] = {}
+        self._leaving: list[RunnerLink] = []
         self._nobody = Nobody()
         self._loop = asyncio.get_running_loop()
         self._astray = False
@@ -265,7 +268,7 @@ class LinksByOwner:
 
     async def stop(self) -> None:
         await self._looks.stop()
-        for link in list(self._links.values()):
+        for link in [*self._links.values(), *self._leaving]:
             await link.stop()
         await self._tasks.stop()
 
@@ -342,17 +345,17 @@ class LinksByOwner:
     # Looking after the links.
 
     async def _look(self) -> None:
-        for link in self._links.values():
-            peer = link.peer
-            if peer is not None and link.silent_s > LOOK_EVERY_S:
-                peer.probe()
+        for link in [*self._links.values(), *self._leaving]:
+            if link.silent_s > LOOK_EVERY_S:
+                link.probe()
         if self._troubled() and self._may_look_up():
             self._astray = False
             self._looked_up_at = self._loop.time()
             await self._routes.refresh()
             self._nobody.is_so()
-            self._give_up_the_dead()
+            self._ask_the_dead_no_more()
             self.changes.tell()
+        self._give_up()
 
     def _troubled(self) -> bool:
         return self._astray or any(link.silent_s > SILENCE_S for link in self._links.values())
@@ -360,11 +363,16 @@ class LinksByOwner:
     def _may_look_up(self) -> bool:
         return self._loop.time() - self._looked_up_at >= LOOK_EVERY_S * 0.9  # a tick that is a little early counts
 
-    def _give_up_the_dead(self) -> None:
+    def _ask_the_dead_no_more(self) -> None:
         alive = {row.runner_id for row in self._routes.runners}
         for runner_id in self._links.keys() - alive:
             logger.info("runner %s is not registered any more: its connection is given up", runner_id)
-            self._tasks.start(self._links.pop(runner_id).stop(), name=f"runner {runner_id}")
+            self._leaving.append(self._links.pop(runner_id))
+
+    def _give_up(self) -> None:
+        for link in [link for link in self._leaving if not link.owes or link.silent_s > SILENCE_S]:
+            self._leaving.remove(link)
+            self._tasks.start(link.stop(), name="runner")
 
 
 def _unmoved(told: Moved) -> None:

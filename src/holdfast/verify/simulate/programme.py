@@ -120,7 +120,7 @@ def run_seeds(
             told(len(runs))
     else:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=spawn, initializer=end_with_parent) as pool:
+        with ProcessPoolExecutor(processes, spawn, end_with_parent, (os.getpid(),)) as pool:
             for some in pool.map(_run_chunk, chunks):
                 runs += some
                 told(len(runs))

@@ -11,7 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,14 +55,19 @@ def test_the_walk_through_a_cluster_goes_as_its_page_says(tmp_path: Path) -> Non
 
 
 def on_free_ports(script: str) -> str:
-    typed = PORT.findall(script)
+    typed, free = PORT.findall(script), free_ports()
     assert typed, "the page gives no ports any more"
-    with ExitStack() as held:  # all at once, so that they differ
-        for port in typed:
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            script = re.sub(rf"\b{port}\b", str(probe.getsockname()[1]), script)
+    for port in typed:
+        script = re.sub(rf"\b{port}\b", str(next(free)), script)
     return script
+
+
+def free_ports() -> Iterator[int]:
+    """Below those that the kernel gives to whoever asks for any: they stay free until they are used."""
+    for port in range(24_000, 32_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            yield port
 
 
 def stop_database(folder: Path) -> None:

@@ -67,7 +67,7 @@ def asked(paths: dict[str, Any], rng: random.Random) -> tuple[str, str, dict[str
 
 async def test_whatever_is_asked_is_answered_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOLDFAST_GATEWAY_TOKEN", TOKEN)
-    app, rng = shop(), seeded("gateway")
+    app, rng = shop(body_timeout=60.0), seeded("gateway")
     bearer = {"authorization": f"Bearer {TOKEN}"}
     async with app.runner(store=f"sqlite:///{tmp_path}/shop.db", gateway="127.0.0.1:0"):
         assert app.gateway_url is not None

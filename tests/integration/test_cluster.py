@@ -145,7 +145,7 @@ async def test_a_frozen_runner_is_replaced_and_its_late_answers_count_for_nothin
 
 
 async def test_a_volatile_call_says_that_it_may_have_run(client: None, runners: list[RunnerProcess]) -> None:
-    found = carts(12)
+    found = carts(60)
     await asyncio.gather(*(cart.interruptions() for cart in found))
     calls = [asyncio.ensure_future(cart.sleep.opts(timeout=PATIENCE_S)(3600.0)) for cart in found]
     await asyncio.sleep(0)  # they are sent,

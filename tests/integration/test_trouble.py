@@ -103,7 +103,7 @@ async def test_a_loop_that_is_blocked_for_a_moment_loses_nothing_and_says_so(pro
     """Longer than a lease: unready meanwhile, ready again, and not one shard has moved."""
     process = processes[0]
     host, before = await host_of(process), await owners()
-    assert await readiness(process)
+    await until(lambda: readiness(process))
     began = monotonic()
     blocking = asyncio.ensure_future(host.block.opts(timeout=PATIENCE_S)(MOMENT_S))
 

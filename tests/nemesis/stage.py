@@ -65,9 +65,16 @@ class Stage:
         await until(answers)
 
     async def owner(self, entity: type[Entity[object]], entity_id: str) -> RunnerProcess:
-        owner = await self.rig.audit.owner_of(entity.__name__, entity_id)
-        newest = await self.rig.audit.runners()
-        return next(runner for runner in self.rig.runners if newest.get(runner.address) == owner)
+        found: list[RunnerProcess] = []
+
+        async def known() -> bool:
+            owner = await self.rig.audit.owner_of(entity.__name__, entity_id)
+            newest = await self.rig.audit.runners()
+            found[:] = [runner for runner in self.rig.runners if newest.get(runner.address) == owner]
+            return bool(found)
+
+        await until(known)
+        return found[0]
 
     @asynccontextmanager
     async def replaced(self, runner: RunnerProcess) -> AsyncGenerator[None, None]:

@@ -12,6 +12,7 @@ import time
 import warnings
 from pathlib import Path
 
+from holdfast.verify import proc
 from tests.support.postgres import SERVER_USER, ensure_server_user
 
 PATIENCE_S = 120.0
@@ -53,14 +54,14 @@ class PostgresProcess:
 
     def kill(self) -> None:
         """All of it at once, and returns when every process is gone."""
-        family = [self._pid, *_children(self._pid)]
+        family = [self._pid, *proc.children(self._pid)]
         for pid in family:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         give_up_at = time.monotonic() + PATIENCE_S
-        while any(_runs(pid) for pid in family):  # none of them is our child: there is nobody to wait for
+        while any(proc.runs(pid) for pid in family):  # none of them is our child: there is nobody to wait for
             assert time.monotonic() < give_up_at, "a killed server does not end"
             time.sleep(0.005)
 
@@ -75,14 +76,3 @@ class PostgresProcess:
             whole = [str(self._binaries / command), *arguments]
             done = subprocess.run(whole, stdout=out, stderr=out, cwd="/", user=self._user, check=False)
         assert done.returncode == 0, f"{command}: {said.read_text()}"
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

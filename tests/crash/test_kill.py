@@ -42,9 +42,10 @@ class Killed:
         self._process: Nursery | None = None
 
     async def start(self) -> None:
-        self._process = Nursery.of("tests.crash.program")
-        self._process.bear(*self._arguments)
-        line = await asyncio.to_thread(self._process.line)
+        process = Nursery.of("tests.crash.program")
+        process.bear(*self._arguments)
+        self._process = process
+        line = await asyncio.to_thread(process.line)
         assert line == "serving", f"the runner did not start: {line!r}"
 
     async def kill(self) -> None:

@@ -28,8 +28,9 @@ class RunnerProcess:
     def begin(self) -> None:
         """Returns at once."""
         assert self._process is None, "it runs already"
-        self._process = Nursery.of(self._module)
-        self._process.bear(self._url)
+        process = Nursery.of(self._module)
+        process.bear(self._url)
+        self._process = process
 
     def serving(self) -> None:
         """Returns once it says that it serves."""

@@ -34,11 +34,10 @@ async def double(number: int) -> int:
 
 
 async def serve(url: str) -> None:
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     async with app.runner(store=url):
         print("serving", flush=True)
-        over = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, over.set)
         await over.wait()
 
 

@@ -50,6 +50,7 @@ class Nursery:
     def bear(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         """Returns when the child is there, in this process's environment or another one."""
         assert self._process.stdin is not None
+        self.pid = 0
         line = json.dumps({"arguments": arguments, "environment": dict(environment or os.environ)}) + "\n"
         self._process.stdin.write(line.encode())
         word, _, pid = self.line().partition(" ")
@@ -57,11 +58,13 @@ class Nursery:
         self.pid = int(pid)
 
     def line(self) -> str:
-        """The next one that the child says; empty where it has ended without a word."""
+        """The next one that the child says, or the nursery once it has ended. Raises EOFError for a dead nursery."""
         assert self._process.stdout is not None
         if not select.select([self._process.stdout], [], [], PATIENCE_S)[0]:
             raise TimeoutError(f"process {self.pid} of {self._module} says nothing")
-        return self._process.stdout.readline().decode().rstrip("\n")
+        if not (read := self._process.stdout.readline()):
+            raise EOFError(f"the nursery of {self._module} has ended; its errors are above")
+        return read.decode().rstrip("\n")
 
     def ended(self) -> int:
         """The child's exit code, negative for a signal, once it has ended; what it still said is passed over."""

@@ -5,6 +5,7 @@ The servers that tests share stand in `tests.support.postgres`; this one is for 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -54,16 +55,17 @@ class PostgresProcess:
 
     def kill(self) -> None:
         """All of it at once, and returns when every process is gone."""
-        family = [self._pid, *proc.children(self._pid)]
-        for pid in family:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         give_up_at = time.monotonic() + PATIENCE_S
-        while any(proc.runs(pid) for pid in family):  # none of them is our child: there is nobody to wait for
+        while family := self._family():  # looked for again: one may be born between the look and the signal
             assert time.monotonic() < give_up_at, "a killed server does not end"
-            time.sleep(0.005)
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)  # none of them is our child: there is nobody to wait for
+
+    def _family(self) -> list[int]:
+        """Every process of a server works in its data folder, orphans too."""
+        return [pid for pid in proc.all_pids() if proc.folder(pid) == self._data]
 
     def stop(self) -> None:
         """In order, so that nothing is left to recover."""

@@ -47,6 +47,7 @@ class LiveRunner:
     async def start(self) -> None:
         """Opens the App on what the store holds. Raises what `app.runner()` raises."""
         await self._open.enter_async_context(self._app.opened(self._open_node))
+        await self._time.rest()
 
     async def stop(self) -> None:
         """Drains and stops; the data stays."""

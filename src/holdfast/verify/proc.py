@@ -24,6 +24,18 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def folder(pid: int) -> Path | None:
+    """Where it works; None where it is gone, or somebody else's."""
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return None
+
+
 def most_memory(pid: int) -> int | None:
     """Bytes of address space that it had at most; None where it is gone."""
     try:

@@ -57,7 +57,7 @@ class JobSettings:
     """Jobs: slots, tries, windows."""
 
     slots: int = 100
-    """Attempts that run at the same time on this runner's loop."""
+    """Attempts that run at a time on this runner's loop; one in 20 is kept for critical jobs, if any are declared."""
     thread_slots: int = 16
     """Attempts of sync handlers that run at the same time in threads."""
     process_slots: int = 2

@@ -87,7 +87,7 @@ class Borrowing:
                 self._ask(lane)
 
     def _wants(self, queue: LaneQueue) -> bool:
-        return queue.queued > 0 and queue.free <= 0 and not self._dispatcher.paused
+        return queue.queued > 0 and not queue.ready and not self._dispatcher.paused
 
     def _ask(self, lane: Lane) -> None:
         asked, now = self._asked[lane], self._around.clock.monotonic()

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Sequence
 from typing import assert_never
 
-from holdfast.model.job import CRASHED, EndStart, JobRow, StartRecord, pack_attempts
+from holdfast.model.job import CRASHED, CRITICAL, EndStart, JobRow, StartRecord, pack_attempts
 from holdfast.model.unit import Unit
 from holdfast.ports.journal import OpenTransaction
 from holdfast.settings import JobSettings
 
 from .attempt import Attempt, Away, Held, Phase, Record
-from .job_type import Lane
+from .job_type import JobType, Lane
 from .lanes import LaneQueue, tell_first
 from .surroundings import Lent, Surroundings
 from .units import JobUnit
@@ -44,6 +44,7 @@ class Dispatcher:
         condemned: Callable[[Held], None],
         given_away: Callable[[Attempt], None],
         holdings: Container[int],
+        types: Iterable[JobType],
     ) -> None:
         """`wake` asks for a round; `run` takes the attempts whose start record is on disk.
 
@@ -52,7 +53,8 @@ class Dispatcher:
 
         `left` and `returned` tell the windows which jobs wait no more, or again.
         """
-        self.lanes = tuple(LaneQueue(_slots(around.settings, lane)) for lane in Lane)
+        urgent = {declared.lane for declared in types if declared.priority == CRITICAL}
+        self.lanes = tuple(LaneQueue(_slots(around.settings, lane), critical=lane in urgent) for lane in Lane)
         self.paused = True
         self._batch_max = around.settings.start_batch_max
         self._commits = around.commits
@@ -80,18 +82,29 @@ class Dispatcher:
         """A job waits for a slot."""
         lane = self.lanes[held.declared.lane]
         lane.append(held)
-        if lane.free > 0:
+        if lane.ready:
             self._wake()
 
-    def freed(self, lane: Lane) -> None:
-        """A slot of the lane has nothing to do any more."""
+    def freed(self, attempt: Attempt) -> None:
+        """The slot that the attempt had has nothing to do any more."""
+        lane = self.lanes[attempt.held.declared.lane]
+        lane.vacate(attempt.held.row.priority)
+        lane.turned += 1
+        self._use(lane)
+
+    def come_back(self, lane: Lane, slots: int) -> None:
+        """Slots that were lent are not any more."""
         queue = self.lanes[lane]
-        queue.free += 1
-        queue.turned += 1
-        if queue.queued:
+        queue.lend(-slots)
+        for _ in range(slots):
+            queue.turned += 1
+            self._use(queue)
+
+    def _use(self, lane: LaneQueue) -> None:
+        if lane.ready:
             self._wake()
-        elif queue.borrowers:
-            tell_first(queue.borrowers)
+        elif lane.borrowers and not lane.queued:
+            tell_first(lane.borrowers)
 
     def over(self, held: Held) -> None:
         """The job's attempt has ended: the next suspect may come."""
@@ -111,12 +124,12 @@ class Dispatcher:
         Its start record is to be stored with the job; then comes `started`, or `take_back`.
         """
         lane = self.lanes[held.declared.lane]
-        if self.paused or self._held_off or lane.queued or lane.free < 1:
+        if self.paused or self._held_off or not lane.open_to(held.row.priority):
             return None
         number = self._ids.take_now()
         if not number:
             return None
-        lane.free -= 1
+        lane.occupy(held.row.priority)
         record = Record(number, 1)
         attempt = held.attempt = Attempt(held, record, self.begin_transaction)
         record.attempts = (attempt,)
@@ -126,11 +139,11 @@ class Dispatcher:
         """Neither the job nor its start record was stored, as far as is known."""
         attempt.record.attempts = ()
         self._doubtful.append(attempt.record.id)
-        self.freed(attempt.held.declared.lane)
+        self.freed(attempt)
 
     async def start_waiting(self) -> None:
         """Starts what there are slots for, in one start record per batch."""
-        while not (self.paused or self._held_off) and any(lane.free > 0 and lane.queued for lane in self.lanes):
+        while not (self.paused or self._held_off) and any(lane.ready for lane in self.lanes):
             if self._spare_id is None:
                 self._spare_id = await self._ids.take()
                 continue
@@ -145,7 +158,7 @@ class Dispatcher:
         queue = self.lanes[lane]
         taken: list[Held] = []
         left: list[Held] = []
-        for held in queue.take(lent.slots):
+        for held in queue.take_away(lent.slots):
             if held.row.crashes or held.declared.name not in lent.types:
                 left.append(held)
                 continue
@@ -174,10 +187,10 @@ class Dispatcher:
     def _take(self) -> Iterator[Held]:
         room = self._batch_max
         for lane in self.lanes:
-            for held in lane.take(max(0, min(lane.free, room))):
+            for held in lane.take(room):
                 if held.row.crashes and not self._may_start(held):
                     continue
-                lane.free -= 1
+                lane.occupy(held.row.priority)
                 room -= 1
                 yield held
 
@@ -257,7 +270,7 @@ class Dispatcher:
         for attempt in reversed(attempts):
             held = attempt.held
             lane = self.lanes[held.declared.lane]
-            lane.free += 1
+            lane.vacate(held.row.priority)
             if held.row.shard not in self._holdings:
                 self._given_away(attempt)
                 self.over(held)

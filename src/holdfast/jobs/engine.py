@@ -99,6 +99,7 @@ class JobEngine:
             condemned=self._condemn,
             given_away=self._not_ours_to_start,
             holdings=self._holdings,
+            types=self._types.values(),
         )
         self._intake = Intake(
             around,
@@ -219,7 +220,7 @@ class JobEngine:
     async def adopt(self, shards: Collection[int]) -> None:
         """Takes up shards that this runner owns by now; their jobs start. Raises PersistenceError: none is taken up."""
         await self._adoption.adopt(shards)
-        self._rounds.ready.clear()
+        self._rounds.look_again()
 
     async def release(self, shards: Collection[int], *, timeout_s: float) -> None:
         """Gives shards up that are no longer served. Running attempts go on; their new owner hears how they end.

@@ -35,11 +35,11 @@ class LoopSlots:
         around: Surroundings,
         *,
         ended: Ended,
-        freed: Callable[[], None],
+        freed: Callable[[Attempt], None],
         start_task: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
         context: Context,
     ) -> None:
-        """`ended` hears of every attempt once, `freed` each time a slot has nothing to run any more.
+        """`ended` hears of every attempt once, `freed` each time its slot has nothing to run any more.
 
         Handlers start from a copy of `context`.
         """
@@ -84,7 +84,7 @@ class LoopSlots:
                 attempt = self._started.popleft()
                 rest = self._begin(attempt)
                 serves_on = rest is None or await self._finish(attempt, rest)
-                self._freed()
+                self._freed(attempt)
                 if not serves_on:
                     self._tasks -= 1
                     return

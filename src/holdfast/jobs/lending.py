@@ -82,12 +82,12 @@ class Lending:
     async def lend(self, lane: Lane, slots: int) -> Lent:
         """At most so many slots, to be used at once; none where none becomes free in time."""
         queue = self._dispatcher.lanes[lane]
-        if not self._dispatcher.paused and not _to_spare(queue):
+        if not self._dispatcher.paused and not queue.to_lend:
             await self._becomes_free(queue)
-        lent = 0 if self._dispatcher.paused else min(slots, _to_spare(queue))
+        lent = 0 if self._dispatcher.paused else min(slots, queue.to_lend)
         if not lent:
             return Lent(0, 0, ())
-        queue.free -= lent
+        queue.lend(lent)
         self._last_credit += 1
         number = self._last_credit
         self._credits[number] = _Credit(lane, lent, self._wheel.after(LAPSE_S, partial(self._lapse, number)))
@@ -149,7 +149,7 @@ class Lending:
         if self._dispatcher.paused:
             self._ended(attempt, GivenBack())
         else:
-            self._dispatcher.lanes[declared.lane].free -= 1
+            self._dispatcher.lanes[declared.lane].occupy(row.priority)
             self._run([attempt])
 
     def _keep(self, held: Held, attempt: Attempt) -> None:
@@ -165,8 +165,7 @@ class Lending:
         credit = self._credits.pop(number, None)
         if credit is not None:
             credit.lapse.cancel()
-            for _ in range(credit.slots):
-                self._dispatcher.freed(credit.lane)
+            self._dispatcher.come_back(credit.lane, credit.slots)
 
     def _lapse(self, number: int) -> None:
         """Whoever borrowed did not say what for; perhaps that is on record all the same."""
@@ -179,8 +178,3 @@ class Lending:
         except PersistenceError as error:
             log.warning("what is on record for this runner can't be read, and will be: %s", error)
             self._wheel.after(LAPSE_S, partial(self._lapse, 0))
-
-
-def _to_spare(queue: LaneQueue) -> int:
-    """Half of what is free, so that some are left for what comes in here."""
-    return 0 if queue.queued else (max(queue.free, 0) + 1) // 2

@@ -41,10 +41,10 @@ class ProcessSlots:
         around: Surroundings,
         *,
         ended: Ended,
-        freed: Callable[[], None],
+        freed: Callable[[Attempt], None],
         start_task: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
     ) -> None:
-        """`ended` hears of every attempt once, `freed` each time a slot has nothing to run any more."""
+        """`ended` hears of every attempt once, `freed` each time its slot has nothing to run any more."""
         self._wheel = around.wheel
         self._clock = around.clock
         self._ended = ended
@@ -93,7 +93,7 @@ class ProcessSlots:
         if worker is not None:
             await self._work(attempt, worker)
         if not self._closing:
-            self._freed()
+            self._freed(attempt)
 
     async def _hired(self, attempt: Attempt) -> Worker | None:
         """A child for the attempt; None where the attempt is over without one."""

@@ -1,13 +1,17 @@
-"""The engine's one loop: what has come due, what has to be read, what can start.
+"""The engine's two loops: what has come due and can start; and beside it what has to be read from the store.
 
-A round is asked for by `wake`, or by the schedule's next moment. A round that fails is logged, and the next one comes
-a little later; nothing it had taken in hand is lost, since the store has it.
+A round is asked for by `wake`, or by the schedule's next moment, and reads nothing: what can start does not wait for
+the pages of what can't yet. [M] while it did, a critical job beside a backlog waited for them, too.
+
+A loop's pass that fails is logged, and the next one comes a little later; nothing it had taken in hand is lost, since
+the store has it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from holdfast.kit.deadlines import Deadline
 
@@ -23,33 +27,56 @@ log = logging.getLogger(__name__)
 
 
 class Rounds:
-    """Runs rounds until it is cancelled."""
+    """Runs both until it is cancelled."""
 
     def __init__(self, around: Surroundings) -> None:
         self._clock = around.clock
         self._wheel = around.wheel
         self._asked = asyncio.Event()
+        self._hungry = asyncio.Event()
         self._alarm: Deadline | None = None
         self._alarm_at = 0
         self.wake = self._asked.set
         self.ready = asyncio.Event()
         """What is available has been read, as far as there is room for it."""
 
+    def look_again(self) -> None:
+        """More has become available in the store: it is ready once that is read."""
+        self.ready.clear()
+        self._hungry.set()
+
     async def run(self, intake: Intake, dispatcher: Dispatcher) -> None:
         self.wake()
+        self.look_again()
         try:
-            while True:
-                await self._asked.wait()
-                self._asked.clear()
-                try:
-                    await self._round(intake, dispatcher)
-                except Exception:
-                    log.exception("a round of the job engine failed; the next one comes")
-                    self._wheel.after(AFTER_FAILURE_S, self.wake)
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._repeat(self._asked, lambda: self._round(intake, dispatcher)))
+                loops.create_task(self._repeat(self._hungry, lambda: self._refill(intake)))
         finally:
             self._silence()
 
+    async def _repeat(self, asked: asyncio.Event, act: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            try:
+                await act()
+            except Exception:
+                log.exception("the job engine could not go on; it tries again")
+                asked.set()
+                await asyncio.sleep(AFTER_FAILURE_S)
+
     async def _round(self, intake: Intake, dispatcher: Dispatcher) -> None:
+        now_us = self._clock.now_us()
+        intake.come_due(now_us)
+        await dispatcher.start_waiting()
+        next_at = intake.schedule.next_at()
+        if intake.windows.hungry or intake.schedule.hungry(now_us):
+            self._hungry.set()  # a round follows it
+        elif next_at is not None:
+            self._set_alarm(next_at)
+
+    async def _refill(self, intake: Intake) -> None:
         now_us = self._clock.now_us()
         intake.come_due(now_us)
         while intake.schedule.hungry(now_us):
@@ -58,10 +85,7 @@ class Rounds:
         if intake.windows.hungry:
             await intake.refill_windows()
         self.ready.set()
-        await dispatcher.start_waiting()
-        next_at = intake.schedule.next_at()
-        if next_at is not None:
-            self._set_alarm(next_at)
+        self.wake()
 
     def _set_alarm(self, at_us: int) -> None:
         if self._alarm is not None and self._alarm.pending and self._alarm_at == at_us:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from holdfast.kit.tasks import TaskOwner
 
@@ -18,20 +17,22 @@ from .threads import ThreadSlots
 class Slots:
     """Those of all lanes."""
 
-    def __init__(self, around: Surroundings, *, tasks: TaskOwner, ended: Ended, freed: Callable[[Lane], None]) -> None:
+    def __init__(
+        self, around: Surroundings, *, tasks: TaskOwner, ended: Ended, freed: Callable[[Attempt], None]
+    ) -> None:
         """`ended` hears of every attempt once, `freed` each time a slot has nothing to run any more."""
         self._loop = LoopSlots(
             around,
             ended=ended,
-            freed=partial(freed, Lane.LOOP),
+            freed=freed,
             start_task=lambda serve, name: tasks.start(serve, name=name),
             context=around.context,
         )
-        self._threads = ThreadSlots(around, ended=ended, freed=partial(freed, Lane.THREAD), context=around.context)
+        self._threads = ThreadSlots(around, ended=ended, freed=freed, context=around.context)
         self._processes = ProcessSlots(
             around,
             ended=ended,
-            freed=partial(freed, Lane.PROCESS),
+            freed=freed,
             start_task=lambda run, name: tasks.start(run, name=name),
         )
 

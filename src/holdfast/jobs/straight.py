@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from holdfast.model.job import JobRow
+from holdfast.model.job import CRITICAL, JobRow
 
 from .attempt import Attempt, Held, Phase
 from .dispatch import Dispatcher
@@ -79,7 +79,7 @@ class StraightStarts:
         declared = self._types.get(row.job_type)
         if declared is None or row.due_at or row.group is not None or row.id in self._roster:
             return None
-        if self._commits.busy or not self._windows.complete(row):
+        if (self._commits.busy and row.priority != CRITICAL) or not self._windows.complete(row):
             return None
         held = Held(row, declared, self._tallies.of(row.job_type, row.priority), Phase.STARTING)
         attempt = self._dispatcher.take_slot(held)

@@ -30,7 +30,7 @@ class ThreadSlots:
         around: Surroundings,
         *,
         ended: Ended,
-        freed: Callable[[], None],
+        freed: Callable[[Attempt], None],
         context: Context,
     ) -> None:
         self._pool = ThreadPoolExecutor(max_workers=around.settings.thread_slots, thread_name_prefix="holdfast-job")
@@ -50,7 +50,7 @@ class ThreadSlots:
         """Takes an attempt whose start record is on disk; there are never more than there are slots."""
         if attempt.why is not None:
             self._ended(attempt, interruption_end(attempt))
-            self._freed()
+            self._freed(attempt)
             return
         attempt.began = self._clock.monotonic()
         self._active.inc()
@@ -84,7 +84,7 @@ class ThreadSlots:
         if not attempt.ended and not running.cancelled():
             attempt.seconds = seconds
             self._ended(attempt, self._end_of(attempt, running))
-        self._freed()
+        self._freed(attempt)
 
     def _end_of(self, attempt: Attempt, running: asyncio.Future[AttemptEnd]) -> AttemptEnd:
         error = running.exception()

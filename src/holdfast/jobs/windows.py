@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from holdfast.model.job import PRIORITIES, JobRow
 
 END = 2**63 - 1
+PAGE_MAX = 128
+"""Rows that are read at a time: all else waits while they are taken up."""
 
 ReadPage = Callable[[int, int, int, int], Awaitable[Sequence[JobRow]]]
 """Shard, priority, after which id, how many at most."""
@@ -118,16 +120,16 @@ class Windows:
         return bool(self._hungry)
 
     async def refill(self) -> None:
-        """Reads the next page of each window that asked. Raises PersistenceError; those left ask again.
+        """Reads the next page of each window that asked before. Raises PersistenceError; those left ask again.
 
         Where many ask, most are empty: a runner's first shards, or those of one that has died. [M] A page for each of
         them took longer than all else that there is to read of a shard.
         """
         if len(self._hungry) > 1:
             await self._pass_over_empty()
-        while self._hungry:
-            window = self._hungry[-1]
-            await self._load(window)
+        for window in tuple(self._hungry):
+            if window in self._hungry:
+                await self._load(window)
             if window not in self._hungry:
                 continue  # it was given away meanwhile
             self._hungry.remove(window)
@@ -155,7 +157,7 @@ class Windows:
             self._hungry.append(window)
 
     async def _load(self, window: Window) -> None:
-        after, limit = window.cursor, max(1, self._size_max - window.held)
+        after, limit = window.cursor, min(max(1, self._size_max - window.held), PAGE_MAX)
         window.cursor, window.more = END, True  # whatever becomes available from now on pulls it back
         try:
             rows = await self._read(window.shard, window.priority, after, limit)

@@ -22,6 +22,7 @@ Priority = Literal["critical", "high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 PRIORITY_RANK: dict[Priority, int] = {name: rank for rank, name in enumerate(PRIORITIES)}
 PRIORITY_SHARES = (4, 3, 2, 1)
+CRITICAL = PRIORITY_RANK["critical"]
 
 
 class JobState(enum.StrEnum):

@@ -18,8 +18,9 @@ def held(job: int, priority: int) -> Held:
     return Held(row, nothing, Tally(MetricsService(), "t", "normal", ()), Phase.WAITING)
 
 
-def filled(**queued: int) -> LaneQueue:
-    lane = LaneQueue(100)
+def filled(*, keeps: bool = False, **queued: int) -> LaneQueue:
+    """A lane of a hundred slots, which keeps some for critical jobs or not."""
+    lane = LaneQueue(100, critical=keeps)
     for priority, count in enumerate(queued.get(name, 0) for name in ("critical", "high", "normal", "low")):
         for number in range(count):
             lane.append(held(priority * 1000 + number, priority))
@@ -65,3 +66,63 @@ def test_what_was_taken_away_meanwhile_is_passed_over() -> None:
     first.phase = Phase.ENDING
     assert [one.row.id for one in lane.take(3)] == [2001, 2002]
     assert lane.queued == 0
+
+
+def started(lane: LaneQueue, limit: int = 1000) -> list[int]:
+    """The priorities of what is taken and given slots."""
+    taken = [one.row.priority for one in lane.take(limit)]
+    for priority in taken:
+        lane.occupy(priority)
+    return taken
+
+
+def test_one_slot_in_twenty_is_kept_for_critical_jobs_where_there_are_such() -> None:
+    """Whatever else waits; and a critical job may take any."""
+    lane = filled(keeps=True, high=50, low=200)
+    assert Counter(started(lane)) == {1: 50, 3: 45}
+    assert (lane.free, lane.ready) == (5, False)
+    lane.append(held(1, 0))
+    assert lane.ready
+    assert started(lane) == [0]
+    lane.vacate(0)
+    assert not lane.ready  # that one was not theirs
+    lane.vacate(3)
+    assert started(lane) == [3]
+    lane = filled(keeps=True, critical=200)
+    assert len(started(lane)) == 100
+    lane = filled(low=200)
+    assert len(started(lane)) == 100
+
+
+def test_a_lane_of_few_slots_keeps_none() -> None:
+    lane = LaneQueue(19, critical=True)
+    for number in range(30):
+        lane.append(held(number, 3))
+    assert len(started(lane)) == 19
+
+
+def test_shares_are_as_ever_beside_slots_that_are_kept() -> None:
+    """Four to one, while both wait and both find slots."""
+    lane = filled(keeps=True, critical=100, low=100)
+    assert Counter(started(lane, 50)) == {0: 40, 3: 10}
+
+
+def test_a_critical_job_passes_those_that_may_not_have_the_slot() -> None:
+    lane = filled(keeps=True, low=200)
+    started(lane)
+    assert lane.open_to(0)
+    assert not lane.open_to(1)
+    lane.append(held(1, 0))
+    assert not lane.open_to(0)  # another one was first
+
+
+def test_what_is_lent_is_not_what_is_kept() -> None:
+    lane = LaneQueue(100, critical=True)
+    lane.lend(90)
+    assert lane.to_lend == 3  # half of the other five
+    lane.lend(lane.to_lend)
+    lane.lend(lane.to_lend)
+    lane.lend(lane.to_lend)
+    assert (lane.to_lend, lane.free) == (0, 5)
+    lane.lend(-95)
+    assert (lane.free, lane.shared) == (100, 95)

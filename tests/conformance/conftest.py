@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from holdfast.storage.open import open_runner_store
 from tests.support.postgres import emptied_schema, servers
 
 from .rows import REGISTRATION, unit
+
+PATIENCE_S = 60.0
 
 
 class ManualClock:
@@ -88,7 +91,12 @@ class PostgresPlace:
         self.url = url
 
     async def open(self) -> RunnerStore:
-        return await open_runner_store(self.url, clock=self.clock)
+        """With a server whose disk may take its time: these tests ask for answers, not for their moment."""
+        from holdfast.storage.postgres import store as postgres
+
+        usual = postgres.options(self.url, clock=self.clock)
+        times = dict.fromkeys(("connect_s", "statement_s", "lock_s", "idle_in_transaction_s"), PATIENCE_S)
+        return await postgres.open_runner(replace(usual, **times))
 
 
 EMBEDDED: dict[str, Callable[[Path, ManualClock], Place]] = {"memory": MemoryPlace, "sqlite": SqlitePlace}

@@ -7,8 +7,11 @@ import signal
 from dataclasses import dataclass, field
 
 from holdfast import App, Entity, message
+from holdfast.settings import ClusterSettings, Settings
 
-app = App("shop")
+SETTINGS = Settings(cluster=ClusterSettings(lease_ttl=600.0))
+"""On PostgreSQL, where nobody here waits for a lease to run out, a runner may be held up for as long as it likes."""
+app = App("shop", settings=SETTINGS)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from holdfast.errors import (
 from tests.support.postgres import emptied_schema, fresh_schema
 
 from .connections import BLOCKING, POSTGRES, Undo, connect, django_databases, engine, of_asyncpg
-from .shop import Book, Notes, app, double
+from .shop import SETTINGS, Book, Notes, app, double
 
 pytestmark = pytest.mark.postgres
 
@@ -106,7 +106,7 @@ class Elsewhere:
     """The same declarations in a process that opens nothing."""
 
     def __init__(self) -> None:
-        self.app = App("elsewhere")
+        self.app = App("elsewhere", settings=SETTINGS)
 
         @self.app.entity(name="Book")
         class Far(Entity[Notes]):
@@ -293,7 +293,7 @@ class Runner:
     """One of several runners of the same declarations, of which one type lives in a shard group of its own."""
 
     def __init__(self) -> None:
-        self.app = App("fleet")
+        self.app = App("fleet", settings=SETTINGS)
 
         @self.app.entity(shard_group="books")
         class Ledger(Entity[Notes]):

@@ -2,8 +2,9 @@
 
 A crowd of writers that all poll SQLite's lock starves the slow and the runner alike. So a client takes a ticket (a
 number from a small file) and a lock on the byte of that number, and waits until nobody before it holds one; the
-kernel drops the byte's lock when a client dies. After its write it stays a moment longer in the gate than it wrote,
-so that the runner, which does not queue here, always finds the lock free before the next client comes.
+kernel drops the byte's lock when a client dies. After its write it stays in the gate for as long as it wrote, at most
+a tenth of a second, so that the runner, which does not queue here, always finds the lock free before the next client
+comes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from holdfast.errors import PersistenceError
 
 _POLL_S = 0.001
 _PAUSE_MIN_S = 0.001
+_PAUSE_MAX_S = 0.1
 _TICKET = struct.Struct("<q")
 _BYTES_OF_LOCKS = 1024
 """Where ticket locks start: byte 0 guards the counter, which lies in the bytes behind it."""
@@ -40,7 +42,7 @@ def gate(path: str, *, wait_s: float) -> Generator[None, None, None]:
             with shared.ticket(deadline, wait_s):
                 entered = time.monotonic()
                 yield
-                time.sleep(max(_PAUSE_MIN_S, time.monotonic() - entered))
+                time.sleep(min(max(_PAUSE_MIN_S, time.monotonic() - entered), _PAUSE_MAX_S))
         finally:
             shared.in_process.release()
     finally:

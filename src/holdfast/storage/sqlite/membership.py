@@ -72,9 +72,11 @@ class SqliteLeaseLine:
 class SqliteMembership(SqliteMembershipReader):
     """`Membership` on one file, for the process that holds its runner lock."""
 
-    def __init__(self, session: WriteSession, reader: Reader) -> None:
+    def __init__(self, session: WriteSession, reader: Reader, *, claimed: Callable[[], None]) -> None:
+        """`claimed` is called when shards have become the runner's."""
         super().__init__(reader)
         self._session = session
+        self._claimed = claimed
 
     async def register(self, registration: Registration) -> int:
         now = self._session.clock.now_us()
@@ -114,7 +116,9 @@ class SqliteMembership(SqliteMembershipReader):
                 raise FencedOut(f"runner {runner_id} was reaped: another one has taken over")
             return shard_rows(run("shards_claim", {"runner_id": runner_id, "shards": listed(shards)}))
 
-        return await self._session.write(claim)
+        rows = await self._session.write(claim)
+        self._claimed()
+        return rows
 
     async def hand_over(self, runner_id: int, shards: Collection[int], to: int) -> Sequence[ShardRow]:
         facts = {"runner_id": runner_id, "shards": listed(shards), "receiver": to, "now": self._session.clock.now_us()}

@@ -17,7 +17,7 @@ from holdfast.storage.statements import load_statements
 from holdfast.storage.steps import no_store
 
 from . import schema
-from .connection import Connection, open_connection
+from .connection import Connection, bounded_patience, open_connection
 from .faults import translated_at_open
 from .gate import gate
 from .guard import guard, unguard
@@ -137,7 +137,7 @@ class SqliteRunnerStore(_Opened):
             _take_lock(lock, options)
             opening.callback(lock.release)
             with gate(_gate_path(options.path), wait_s=options.wait_s):
-                writing = options.connect()
+                writing = options.connect_patiently()
                 opening.callback(writing.close)
                 schema.migrate(writing, options.clock.now_us())
             super().__init__(options)
@@ -147,11 +147,15 @@ class SqliteRunnerStore(_Opened):
         self._interactive: InteractiveConnection | None = None
         self._session = session = WriteSession(writing, self.sql, options.clock)
         self.journal = SqliteJournal(session, self._open_interactive)
-        self.membership = SqliteMembership(session, self.reader)
+        self.membership = SqliteMembership(session, self.reader, claimed=self._serve)
         self.maintenance = SqliteMaintenance(session)
         self.ids = RunnerIds(session)
         self.inbox = RunnerInbox(session)
         self._seen = data_version(writing)
+
+    def _serve(self) -> None:
+        """Until it has shards nothing waits for the runner, and a client that writes slowly need not fail its start."""
+        self._writing.set_busy_handler(bounded_patience(self.options.busy_s))
 
     async def lease_line(self) -> LeaseLine:
         return SqliteLeaseLine(self._session)

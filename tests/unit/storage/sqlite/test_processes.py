@@ -7,6 +7,7 @@ import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +15,10 @@ from holdfast.errors import PersistenceError, StoreUnavailable
 from holdfast.kit.clock import SystemClock
 from holdfast.model.inbox import InboxKind
 from holdfast.storage.open import open_client_store, open_runner_store
+from holdfast.storage.sqlite import connection
 from holdfast.storage.sqlite.gate import gate
 from holdfast.storage.sqlite.lock import RunnerLock
-from holdfast.storage.sqlite.store import SqliteOptions, open_client
+from holdfast.storage.sqlite.store import SqliteOptions, open_client, open_runner
 from tests.conformance.rows import DONE, REGISTRATION, STATE, unit
 from tests.support.membership import claim_all
 
@@ -160,6 +162,7 @@ async def test_a_runner_gives_up_after_its_wait_and_goes_on_later(tmp_path: Path
     path = str(tmp_path / "store.db")
     runner = await open_runner_store(f"sqlite:///{path}")
     await runner.membership.register(REGISTRATION)
+    await claim_all(runner, 1, shards=8)
     options = SqliteOptions(path=path, url="", clock=SystemClock())
     other = options.connect()
     other.execute("BEGIN IMMEDIATE")
@@ -168,6 +171,36 @@ async def test_a_runner_gives_up_after_its_wait_and_goes_on_later(tmp_path: Path
     other.execute("ROLLBACK")
     other.close()
     runner.journal.commit([unit(STATE)])
+    await runner.close()
+
+
+async def test_a_start_is_as_patient_as_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose write takes longer than a runner that serves would wait does not fail one that starts."""
+    options = SqliteOptions(path=str(tmp_path / "store.db"), url="", clock=SystemClock(), busy_s=1.0, wait_s=5.0)
+    runner, client = open_runner(options), options.connect()
+    now_s = 0.0
+
+    def sleep(_: float) -> None:
+        nonlocal now_s
+        now_s += 0.5
+        if now_s % 3 == 0:
+            client.execute("ROLLBACK")
+
+    monkeypatch.setattr(connection, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now_s))
+    for write in (
+        lambda: runner.membership.ensure_groups({"default": (8, ())}),
+        lambda: runner.membership.register(REGISTRATION),
+        lambda: runner.membership.claim(1, range(8)),
+    ):
+        client.execute("BEGIN IMMEDIATE")
+        await write()
+    assert now_s == 9.0
+    client.execute("BEGIN IMMEDIATE")
+    with pytest.raises(PersistenceError, match="busy"):
+        runner.journal.commit([unit(STATE)])
+    assert now_s == 10.0  # its second, and no more
+    client.execute("ROLLBACK")
+    client.close()
     await runner.close()
 
 

@@ -84,7 +84,7 @@ class Member:
         self.wheel = DeadlineWheel(loop)
         journal = self.store.journal
         self.group: Lanes[CommitItem] = Lanes(
-            [GroupCommit(lambda batch: journal.commit(batch), loop=loop, splits=splits) for _ in range(2)]
+            lambda: GroupCommit(lambda batch: journal.commit(batch), loop=loop, splits=splits), 2, loop=loop
         )
         link = Link("crowd", self.crowd.app._link.run_blocking)
         self.engine = EntityEngine(

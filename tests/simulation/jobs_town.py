@@ -61,7 +61,7 @@ class Node:
         loop = asyncio.get_running_loop()
         self.wheel = DeadlineWheel(loop)
         self.commits: Lanes[CommitItem] = Lanes(
-            [GroupCommit(store.journal.commit, loop=loop, splits=_splits) for _ in range(2)]
+            lambda: GroupCommit(store.journal.commit, loop=loop, splits=_splits), 2, loop=loop
         )
         around = Surroundings(
             commits=self.commits,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from holdfast.model.job import FreshJob, JobRow
+from holdfast.model.job import CRITICAL, FreshJob, JobRow
 from holdfast.ports.commits import CommitItem
 
 from .straight import Start
@@ -36,6 +36,11 @@ class Submission(CommitItem):
     @property
     def line(self) -> int:
         return self._jobs[0].shard
+
+    @property
+    def urgent(self) -> bool:
+        """A critical job that is to start."""
+        return self._start is not None and self._jobs[0].priority == CRITICAL
 
     def committed(self) -> None:
         self._stored(self._jobs, self._began, self._start)

@@ -6,7 +6,8 @@ for nobody, at high load a batch grows by itself, up to a bound in rows and byte
 
 The commit is given from outside. It may be finished when it returns (an embedded store commits inline: no task is made,
 nothing is awaited), or return an awaitable. One commit is in flight at any time, and items are committed in the order
-they came. `Lanes` are several such queues side by side, where a store can work on several commits at a time.
+they came. `Lanes` are several such queues side by side, where a store can work on several commits at a time, and one
+for what is urgent.
 
 When a batch fails with an error that `splits` (some item in it is at fault), it is halved and both halves are tried in
 order, down to single items; so the guilty one fails alone. An item is never split: its rows commit together or not at
@@ -26,6 +27,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 ROWS_MAX = 256
 BYTES_MAX = 4 * 1024 * 1024
+HELD_S_MAX = 0.02
+"""Seconds that what is urgent may hold up the rest."""
 
 
 class Item(Protocol):
@@ -68,6 +71,9 @@ def _never(_: BaseException) -> bool:
     return False
 
 
+def _nobody() -> None: ...
+
+
 class GroupCommit(Generic[T]):
     """Gathers items and commits them in batches; all methods belong to the loop's thread."""
 
@@ -91,6 +97,9 @@ class GroupCommit(Generic[T]):
         self._halves: deque[Sequence[T]] = deque()  # of failed batches, to be tried before anything new
         self._busy = False  # a flush is in flight, or asked for at the end of this pass
         self._closed = False
+        self._held = self._stayed = False  # is not to begin a flush, and would have begun one
+        self.rested: Callable[[], object] = _nobody
+        """Called each time nothing waits any more and no flush is in flight."""
         self._came = self._known = 0  # items so far, and of how many the outcome is known
         self._more_known: asyncio.Future[None] | None = None
 
@@ -119,6 +128,17 @@ class GroupCommit(Generic[T]):
         """Their bytes; adds them up, so not for a hot path."""
         return sum(item.size_bytes for item in self._waiting)
 
+    def hold(self) -> None:
+        """Begins no flush until `go_on`; one in flight goes on."""
+        self._held = True
+
+    def go_on(self) -> None:
+        """Works without a `hold`."""
+        self._held = False
+        if self._stayed:
+            self._stayed = False
+            self._loop.call_soon(self._flush)
+
     async def settled(self) -> None:
         """Returns when everything that has come until now has been committed or has failed."""
         came = self._came
@@ -143,6 +163,9 @@ class GroupCommit(Generic[T]):
             self._tell(item.failed, error)
 
     def _flush(self) -> None:
+        if self._held:
+            self._stayed = True
+            return
         batch: Sequence[T] = self._halves.popleft() if self._halves else self._take()
         if not batch:
             self._rest()
@@ -179,6 +202,7 @@ class GroupCommit(Generic[T]):
     def _rest(self) -> None:
         self._busy = False
         self._now_known(0)
+        self.rested()
 
     def _take(self) -> list[T]:
         """The longest head of the queue inside the bounds, and at least one item: a large one goes alone."""
@@ -243,19 +267,51 @@ class Lined(Item, Protocol):
         """Items of one line are committed in the order they came, those of different lines in any order."""
         ...
 
+    @property
+    def urgent(self) -> bool:
+        """Goes before all others and stays behind none: its line does not matter."""
+        ...
+
 
 L = TypeVar("L", bound=Lined)
 
 
 class Lanes(Generic[L]):
-    """Several group commits as one: while the store is at one batch, the next of other lines is made and sent."""
+    """Several group commits as one: while the store is at one batch, the next of other lines is made and sent.
 
-    def __init__(self, lanes: Sequence[GroupCommit[L]]) -> None:
-        self._lanes = tuple(lanes)
+    What is urgent has one of its own, and while that is busy the others begin no flush, for a moment: [M] beside their
+    commits, on the same disk and processors, its own took several times as long.
+    """
+
+    def __init__(self, make: Callable[[], GroupCommit[L]], lanes: int, *, loop: asyncio.AbstractEventLoop) -> None:
+        """So many lanes, and one more for what is urgent, each from `make`."""
+        self._lines = tuple(make() for _ in range(lanes))
+        self._urgent = make()
+        self._urgent.rested = self._go_on
+        self._lanes = (*self._lines, self._urgent)
+        self._loop = loop
+        self._until: asyncio.TimerHandle | None = None
 
     def add(self, item: L) -> None:
         """As `GroupCommit.add`."""
-        self._lanes[item.line % len(self._lanes)].add(item)
+        if not item.urgent:
+            self._lines[item.line % len(self._lines)].add(item)
+            return
+        if not self._urgent.busy:  # once in a row: however much is urgent, the rest gets on
+            self._hold()
+        self._urgent.add(item)
+
+    def _hold(self) -> None:
+        for lane in self._lines:
+            lane.hold()
+        self._until = self._loop.call_later(HELD_S_MAX, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._until is not None:
+            self._until.cancel()
+            self._until = None
+        for lane in self._lines:
+            lane.go_on()
 
     @property
     def busy(self) -> bool:

@@ -21,6 +21,11 @@ class CommitItem(Unit):
         """
         return 0
 
+    @property
+    def urgent(self) -> bool:
+        """Goes before all others, where a store works on several commits at a time, and needs no line."""
+        return False
+
     def taken(self) -> None:
         """Most units are complete when they are added."""
         return

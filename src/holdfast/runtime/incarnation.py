@@ -77,8 +77,8 @@ class Incarnation:
         self._outfit = outfit
         self._settings = outfit.settings
         self.journal = MeteredJournal(outfit.store.journal, outfit.metrics, on_fenced=on_fenced)
-        lanes = [self._lane() for _ in range(outfit.store.lanes)]
-        self._group = lanes[0] if len(lanes) == 1 else Lanes(lanes)
+        lanes, loop = outfit.store.lanes, asyncio.get_running_loop()
+        self._group = self._lane() if lanes == 1 else Lanes(self._lane, lanes, loop=loop)
         self.entities = self._entity_engine(territory)
         self.jobs = self._job_engine(territory)
         self.inbox = InboxTaking(store=outfit.store, territory=territory, entities=self.entities, jobs=self.jobs)

@@ -73,11 +73,11 @@ class Rig:
         runner_id = await self.store.membership.register(Registration("", "1", (), (), 1.0, 6_000_000))
         self.wheel = DeadlineWheel(loop)
         journal = self.store.journal
-        lanes: list[GroupCommit[CommitItem]] = [
-            GroupCommit(journal.commit, loop=loop, splits=lambda error: isinstance(error, Conflict))
-            for _ in range(self.lanes)
-        ]
-        self.commits = lanes[0] if len(lanes) == 1 else Lanes(lanes)
+
+        def lane() -> GroupCommit[CommitItem]:
+            return GroupCommit(journal.commit, loop=loop, splits=lambda error: isinstance(error, Conflict))
+
+        self.commits = lane() if self.lanes == 1 else Lanes(lane, self.lanes, loop=loop)
         self.around = Surroundings(
             commits=self.commits,
             journal=journal,

@@ -171,3 +171,24 @@ async def _beside_a_commit(rig: Rig, priority: str) -> None:
     urgent_id = int(handle.id)
     stored = next(rows for rows in commits if any(isinstance(row, JobRow) and row.id == urgent_id for row in rows))
     assert (urgent_id in starts_in(stored)) is (priority == "critical")
+
+
+@simulated
+async def test_a_critical_job_waits_for_no_commit_but_its_own(rig: Rig) -> None:
+    """Where the store works on several at a time: those under way go on beside it, and others begin after it."""
+
+    @rig.job
+    async def normal() -> None: ...
+
+    @rig.job(priority="critical")
+    async def urgent() -> None: ...
+
+    rig.lanes = 2
+    await rig.open()
+    rig.faults.latency_s = lambda: 0.1
+    others = [asyncio.create_task(normal.submit()) for _ in range(10)]
+    await asyncio.sleep(0.05)
+    began = rig.clock.monotonic()
+    await urgent.submit()
+    assert rig.clock.monotonic() - began == pytest.approx(0.1)
+    await asyncio.gather(*others)

@@ -32,6 +32,7 @@ class Entry:
     size_bytes: int = 10
     poison: bool = False
     line: int = 0
+    urgent: bool = False
     told: list[str] = field(default_factory=list)
 
     def taken(self) -> None:
@@ -342,7 +343,7 @@ def test_lines_overlap_and_each_keeps_its_order() -> None:
     async def main() -> None:
         disk = Disk(delay_s=1.0)
         disk.in_flight_max = 2
-        lanes = Lanes([group(disk), group(disk)])
+        lanes = Lanes(lambda: group(disk), 2, loop=asyncio.get_running_loop())
         slow, quick, behind = Entry("a", line=2), Entry("b", line=3), Entry("c", line=2)
         lanes.add(slow)
         await asyncio.sleep(0.25)
@@ -357,6 +358,54 @@ def test_lines_overlap_and_each_keeps_its_order() -> None:
         with pytest.raises(Closed):
             lanes.add(Entry("d"))
         assert not lanes.busy
+
+    run(main())
+
+
+def test_what_is_urgent_goes_at_once_and_the_rest_waits_for_it() -> None:
+    """What is in flight goes on, and what came meanwhile begins when the urgent one is known."""
+
+    async def main() -> None:
+        disk = Disk(delay_s=0.01)
+        disk.in_flight_max = 3
+        lanes = Lanes(lambda: group(disk), 2, loop=asyncio.get_running_loop())
+        lanes.add(Entry("a"))
+        await asyncio.sleep(0.005)
+        lanes.add(Entry("b"))
+        lanes.add(Entry("c", line=1))
+        lanes.add(Entry("U", urgent=True))
+        await asyncio.sleep(0.001)
+        assert disk.tried == ["a", "U"]
+        await asyncio.sleep(0.006)
+        assert (disk.written, disk.tried) == (["a"], ["a", "U"])
+        await lanes.settled()
+        assert disk.written == ["a", "U", "b", "c"] or disk.written == ["a", "U", "c", "b"]
+        await lanes.close()
+
+    run(main())
+
+
+def test_what_is_urgent_holds_nothing_up_for_long() -> None:
+    """Neither one that hangs, nor many after one another; and a failed one lets the rest go as well."""
+
+    async def main() -> None:
+        disk = Disk(delay_s=1.0)
+        disk.in_flight_max = 2
+        lanes = Lanes(lambda: group(disk), 1, loop=asyncio.get_running_loop())
+        for number in range(3):
+            lanes.add(Entry(f"U{number}", urgent=True))
+            lanes.add(Entry(f"{number}"))
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        assert disk.tried == ["U0", "012"]
+        await lanes.settled()
+        assert sorted(disk.written) == ["0", "1", "2", "U0", "U1", "U2"]
+        disk.delay_s = 0.01
+        poisoned, other = Entry("P", poison=True, urgent=True), Entry("o")
+        lanes.add(poisoned)
+        lanes.add(other)
+        await lanes.close()
+        assert (poisoned.told[-1], other.told[-1]) == ("Poisoned", "committed")
 
     run(main())
 

@@ -79,7 +79,7 @@ class PostgresOptions:
     silence_s: float = 5.0
     """How long sent bytes may stay unacknowledged before either side gives the connection up (tcp_user_timeout)."""
     writers_max: int = 2
-    """Batches in flight at any time, each on a connection of its own."""
+    """Batches in flight at any time, each on a connection of its own; beside them one of what is urgent."""
     transactions_max: int = 4
     """Interactive transactions open at any time, each on a connection of its own."""
     readers_max: int = 2

@@ -33,6 +33,8 @@ logger = logging.getLogger("holdfast.storage")
 STATEMENTS_PACKAGE = "holdfast.storage.postgres.statements"
 _VERSION_MIN = 150000
 _ENDINGS_MAX = 2
+_URGENT = 1
+"""Sessions beside the lanes' own, for what is urgent: see `kit.batching.Lanes`."""
 
 S = TypeVar("S", bound="PostgresRunnerStore | PostgresClientStore")
 Connect = Callable[[], Awaitable[Connection]]
@@ -103,7 +105,7 @@ class PostgresRunnerStore(_Opened):
         incarnation = Incarnation()
         self._ending = Pool(self.connecting("read"), size=_ENDINGS_MAX, wait_s=options.wait_s, pinned=options.pooled)
         self.endings = endings = Endings(self._ending, self.pool, self.sql, options)
-        self.sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max)
+        self.sessions = self._sessions_of(self.connecting("write"), endings, options.writers_max + _URGENT)
         self._interactive = self._sessions_of(self.connecting("user"), endings, options.transactions_max)
         self.lanes = options.writers_max
         self.journal = PostgresJournal(self.sessions, self._interactive, incarnation, options)

@@ -107,7 +107,7 @@ async def measure(url: str, low: int, count: int, report: Report) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--low", type=int, default=5_000_000)
-    parser.add_argument("--jobs", type=int, default=500)
+    parser.add_argument("--jobs", type=int, default=2_000)
     parser.add_argument("--url", default=None, help="a PostgreSQL with an empty database; default: one from a wheel")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

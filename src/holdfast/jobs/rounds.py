@@ -70,10 +70,10 @@ class Rounds:
         now_us = self._clock.now_us()
         intake.come_due(now_us)
         await dispatcher.start_waiting()
-        next_at = intake.schedule.next_at()
-        if intake.windows.hungry or intake.schedule.hungry(now_us):
+        later_unread, next_at = intake.schedule.hungry(now_us), intake.schedule.next_at()
+        if later_unread or intake.windows.hungry:
             self._hungry.set()  # a round follows it
-        elif next_at is not None:
+        if next_at is not None and not later_unread:
             self._set_alarm(next_at)
 
     async def _refill(self, intake: Intake) -> None:

@@ -97,7 +97,7 @@ async def test_critical_jobs_that_outnumber_the_slots_share_them_with_the_others
 
 @simulated
 async def test_a_start_does_not_wait_for_pages_that_are_read(rig: Rig) -> None:
-    """Those of the backlog, which may be as long as the store likes."""
+    """Those of the backlog, which may be as long as the store likes; also of a job whose time comes meanwhile."""
     reading, go_on = asyncio.Event(), asyncio.Event()
 
     @rig.job(priority="low")
@@ -120,8 +120,9 @@ async def test_a_start_does_not_wait_for_pages_that_are_read(rig: Rig) -> None:
     await reading.wait()
     for _ in range(3):
         assert await (await urgent.submit()).result(timeout=1.0) == "done"
+    assert await (await urgent.opts(delay=5.0).submit()).result(timeout=5.5) == "done"
     go_on.set()
-    await eventually(lambda: rig.metrics.value("jobs_completed_total") == 203)
+    await eventually(lambda: rig.metrics.value("jobs_completed_total") == 204)
 
 
 @simulated

@@ -18,6 +18,7 @@ from holdfast.ports.store import RunnerStore
 from holdfast.storage.memory.store import MemoryStore
 from holdfast.storage.memory.tables import Tables
 from holdfast.storage.open import open_runner_store
+from holdfast.storage.postgres import store as postgres
 from tests.support.postgres import emptied_schema, servers
 
 from .rows import REGISTRATION, unit
@@ -92,8 +93,6 @@ class PostgresPlace:
 
     async def open(self) -> RunnerStore:
         """With a server whose disk may take its time: these tests ask for answers, not for their moment."""
-        from holdfast.storage.postgres import store as postgres
-
         usual = postgres.options(self.url, clock=self.clock)
         times = dict.fromkeys(("connect_s", "statement_s", "lock_s", "idle_in_transaction_s"), PATIENCE_S)
         return await postgres.open_runner(replace(usual, **times))

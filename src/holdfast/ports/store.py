@@ -86,7 +86,7 @@ class RunnerStore(ClientStore, Protocol):
 
     @property
     def lanes(self) -> int:
-        """How many commits it can work on at a time."""
+        """How many commits it can work on at a time; where they are several, one of what is urgent beside them."""
         ...
 
     @property
